@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
+import numpy as np
 import xarray as xr
 
-from brainscore_lite.schema import ContractError
+from brainscore_lite.schema import ContractError, check_responses, responses
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +94,46 @@ def load_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
         ) from error
 
 
+def load_responses(path: str | os.PathLike[str]) -> xr.DataArray:
+    """Read recorded responses from netCDF or npz and check them.
+
+    Parameters
+    ----------
+    path : path
+        netCDF-4 (``.nc``): one variable with the dims and coords of the contract, as
+        ``responses(...).to_netcdf(path, engine="h5netcdf")`` writes it.
+        NumPy (``.npz``): arrays ``values``, ``stimulus``, ``neuroid``, ``region``, ``animal`` and,
+        with a time axis, ``time_bins``; they are the arguments of ``responses(...)``.
+
+    Returns
+    -------
+    DataArray, dims (repetition, stimulus, neuroid[, time_bin])
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, of another kind, or lacks an array.
+    ContractError
+        If the responses break the contract.
+    """
+    source = _existing(path)
+    if source.suffix == ".npz":
+        return _responses_from_npz(source)
+    if source.suffix not in (".nc", ".nc4", ".netcdf", ".h5"):
+        raise StorageError(f"{source} ends in '{source.suffix}'; expected .nc (netCDF-4) or .npz.")
+    opened = load_netcdf(source)
+    if len(opened.data_vars) != 1:
+        raise StorageError(
+            f"{source} holds the variables {sorted(map(str, opened.data_vars))}; expected one, the "
+            "responses."
+        )
+    array = next(iter(opened.data_vars.values()))
+    for name, coord in array.coords.items():
+        if coord.dtype == object:
+            array = array.assign_coords({name: (coord.dims, coord.values.astype(str))})
+    return check_responses(array, name=source.stem)
+
+
 def save_json(content: Any, path: str | os.PathLike[str]) -> None:
     """Write plain content as indented JSON."""
     with atomic_write(path) as temporary:
@@ -152,6 +194,25 @@ def load_safetensors(
             )
     except (SafetensorError, OSError) as error:
         raise StorageError(f"cannot read {source} as safetensors: {error}.") from error
+
+
+def _responses_from_npz(source: Path) -> xr.DataArray:
+    needed, optional = ("values", "stimulus", "neuroid", "region", "animal"), ("time_bins",)
+    try:
+        with np.load(source, allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in (*needed, *optional) if name in opened}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise StorageError(
+            f"cannot read {source} as npz: {error}. Write it with numpy.savez; labels as arrays "
+            "of strings, not of objects."
+        ) from error
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise StorageError(f"{source} lacks the arrays {missing}; expected {list(needed)}.")
+    for name in ("region", "animal"):
+        if arrays[name].ndim == 0:
+            arrays[name] = str(arrays[name])
+    return responses(arrays.pop("values"), **arrays, name=source.stem)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

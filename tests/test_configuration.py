@@ -36,7 +36,10 @@ def test_every_setting_is_in_the_digest(change):
 
 
 def test_the_digest_is_the_same_in_another_process():
-    code = "from brainscore_lite.configuration import digest; print(digest({'b': (1, 2.5), 'a': None}))"
+    code = (
+        "from brainscore_lite.configuration import digest\n"
+        "print(digest({'b': (1, 2.5), 'a': None}))"
+    )
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -44,7 +44,8 @@ def test_the_interval_is_the_percentile_of_the_draws():
 
 def test_no_ceiling_is_nan_and_not_one():
     score = example(ceiling=None)
-    assert np.isnan(score.normalized()) and np.isnan(score.ceiling_value)
+    assert np.isnan(score.normalized())
+    assert np.isnan(score.ceiling_value)
     assert score.to_row()["raw"] == 0.6
 
 

@@ -34,7 +34,8 @@ def test_an_image_of_four_degrees_takes_half_of_a_field_of_eight():
     placed = stimuli.placed("i0", field_degrees=8.0)
     assert placed.shape == (16, 16, 3)
     np.testing.assert_array_equal(placed[4:12, 4:12], images[0])
-    assert (placed[:4] == CANVAS_GRAY).all() and (placed[:, 12:] == CANVAS_GRAY).all()
+    assert (placed[:4] == CANVAS_GRAY).all()
+    assert (placed[:, 12:] == CANVAS_GRAY).all()
 
 
 def test_a_smaller_field_sees_the_centre():
@@ -48,7 +49,8 @@ def test_a_wide_image_is_padded_to_a_square_field():
     stimuli = StimulusSet.from_arrays("wide", [wide], ids=["w"], degrees=8.0)
     placed = stimuli.placed("w", field_degrees=8.0)
     assert placed.shape == (8, 8, 3)
-    assert (placed[2:6] == 0).all() and (placed[:2] == CANVAS_GRAY).all()
+    assert (placed[2:6] == 0).all()
+    assert (placed[:2] == CANVAS_GRAY).all()
 
 
 def test_without_degrees_the_image_fills_the_field_and_says_so():

@@ -3,16 +3,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from brainscore_lite.schema import ContractError, responses
 from brainscore_lite.storage import (
     StorageError,
     atomic_write,
     load_json,
     load_netcdf,
+    load_responses,
     load_safetensors,
     save_json,
     save_netcdf,
@@ -53,7 +56,7 @@ def test_safetensors_round_trip(tmp_path):
 def test_an_error_leaves_what_was_there(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("before")
-    with pytest.raises(RuntimeError), atomic_write(target) as temporary:
+    with suppress(RuntimeError), atomic_write(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
@@ -94,3 +97,41 @@ def test_broken_and_missing_files_are_named(tmp_path, load, kind):
     (tmp_path / "broken").write_bytes(b"\x89not what it says")
     with pytest.raises(StorageError, match=rf"cannot read .*broken as {kind}"):
         load(tmp_path / "broken")
+
+
+RECORDING = {
+    "values": np.random.default_rng(0).random((3, 4, 2)),
+    "stimulus": ["a", "b", "c", "d"],
+    "neuroid": ["u", "v"],
+    "region": "IT",
+    "animal": ["m1", "m2"],
+}
+
+
+def test_responses_come_back_from_netcdf_and_npz(tmp_path):
+    array = responses(RECORDING["values"], **{k: RECORDING[k] for k in RECORDING if k != "values"})
+    array.to_netcdf(tmp_path / "mine.nc", engine="h5netcdf")
+    np.savez(tmp_path / "mine.npz", **RECORDING)
+    for name in ("mine.nc", "mine.npz"):
+        read = load_responses(tmp_path / name)
+        np.testing.assert_array_equal(read.values, array.values)
+        assert read["animal"].values.tolist() == ["m1", "m2"]
+        assert read["stimulus"].values.tolist() == ["a", "b", "c", "d"]
+
+
+def test_files_that_hold_no_responses_say_what_they_lack(tmp_path):
+    np.savez(tmp_path / "few.npz", values=RECORDING["values"])
+    with pytest.raises(StorageError, match=r"lacks the arrays \['stimulus', 'neuroid', 'region'"):
+        load_responses(tmp_path / "few.npz")
+    np.savez(tmp_path / "twice.npz", **(RECORDING | {"neuroid": ["u", "u"]}))
+    with pytest.raises(ContractError, match=r"'neuroid' labels are not unique"):
+        load_responses(tmp_path / "twice.npz")
+    np.savez(tmp_path / "objects.npz", **(RECORDING | {"stimulus": np.array([1, "b"], object)}))
+    with pytest.raises(StorageError, match=r"labels as arrays of strings, not of objects"):
+        load_responses(tmp_path / "objects.npz")
+    (tmp_path / "mine.mat").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"ends in '\.mat'; expected \.nc"):
+        load_responses(tmp_path / "mine.mat")
+    xr.Dataset({"a": ("x", [1]), "b": ("x", [2])}).to_netcdf(tmp_path / "two.nc", engine="h5netcdf")
+    with pytest.raises(StorageError, match=r"holds the variables \['a', 'b'\]; expected one"):
+        load_responses(tmp_path / "two.nc")

@@ -1,0 +1,300 @@
+"""The command line `brainscore-lite`.
+
+The parts of the package are imported inside the commands that use them, so that ``--help``
+answers at once.
+"""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import brainscore_lite
+
+FAILED, INTERRUPTED = 1, 130
+PIPED_WIDTH = 200
+
+app = typer.Typer(
+    name="brainscore-lite",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train networks with plausible learning rules and score them against recorded V4 and IT.",
+    epilog="Example: brainscore-lite score --model gabor --benchmark algonauts2019_92.EVC.rsa",
+)
+
+
+class Metric(StrEnum):
+    """Metrics for one's own recordings."""
+
+    ridge = "ridge"
+    pls = "pls"
+    rsa = "rsa"
+    cka = "cka"
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no log.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(brainscore_lite.__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: brainscore-lite datasets --json")
+def datasets(as_json: AsJson = False) -> None:
+    """List the recordings and image sets: contents, licence, citation, and whether at hand."""
+    from brainscore_lite.datasets.registry import at_hand, dataset_names, describe
+
+    rows = []
+    for name in dataset_names():
+        entry = describe(name)
+        rows.append(
+            {
+                "name": name,
+                "title": entry.title,
+                "species": entry.species,
+                "megabytes": round(sum(file.bytes for file in entry.files.values()) / 1e6, 1),
+                "at_hand": f"{at_hand(name)} of {len(entry.files)}",
+                "licence": entry.licence,
+                "citation": entry.citation,
+            }
+        )
+    _print(rows, as_json, columns=("name", "title", "species", "megabytes", "at_hand", "licence"))
+
+
+@app.command(epilog="Example: brainscore-lite benchmarks")
+def benchmarks(as_json: AsJson = False) -> None:
+    """List the benchmarks: recording x region x metric."""
+    from brainscore_lite.benchmarks import BENCHMARKS
+    from brainscore_lite.configuration import to_json
+
+    rows = [
+        {
+            "name": name,
+            "dataset": entry.dataset,
+            "region": entry.region,
+            "unit": entry.metric.unit,
+            "settings": json.loads(to_json(entry.metric)),
+        }
+        for name, entry in BENCHMARKS.items()
+    ]
+    _print(rows, as_json, columns=("name", "dataset", "region", "unit"))
+
+
+@app.command(epilog="Example: brainscore-lite models")
+def models(as_json: AsJson = False) -> None:
+    """List the models: what they are, what they were trained on, their candidate layers."""
+    from brainscore_lite.studies.models import MODELS
+
+    rows = [
+        {"name": name, "trained on": entry.task, "description": entry.description}
+        for name, entry in MODELS.items()
+    ]
+    _print(rows, as_json, columns=("name", "trained on", "description"))
+
+
+@app.command(
+    epilog="Examples: brainscore-lite score --model efficientnet_lite0 --benchmark "
+    "cowley2023_v4_210325.V4.ridge --layer auto  |  brainscore-lite score --model gabor "
+    "--responses my.nc --images pictures/ --region IT"
+)
+def score(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            help="A name that 'models' lists, or a folder written by 'train'; repeatable."
+        ),
+    ],
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="A name that 'benchmarks' lists; repeatable.")
+    ] = None,
+    responses: Annotated[
+        Path | None, typer.Option(help="Your own recording: netCDF (.nc) or .npz.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of your images, named like the stimulus labels.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Region of your recording to score.")] = None,
+    metric: Annotated[Metric, typer.Option(help="Metric for your recording.")] = Metric.ridge,
+    degrees: Annotated[
+        float | None, typer.Option(help="Size of your images in degrees of visual angle.")
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="A layer's name, or 'auto': chosen on stimuli kept apart.")
+    ] = "auto",
+    draws: Annotated[int, typer.Option(help="Bootstrap draws over stimuli.", min=0)] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of models that are drawn at random.", min=0)] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the tidy table here (.csv).")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score models against benchmarks or against your own recording."""
+    from brainscore_lite.benchmarks import benchmark as load_benchmark
+    from brainscore_lite.benchmarks import benchmark_of
+    from brainscore_lite.stimuli import StimulusSet
+    from brainscore_lite.storage import atomic_write, load_responses
+    from brainscore_lite.studies.models import load_model
+    from brainscore_lite.studies.scoring import score_model
+    from brainscore_lite.tables import results_table
+
+    if (responses is None) == (not benchmark) or (responses is None) != (images is None):
+        raise brainscore_lite.ContractError(
+            "give either --benchmark NAME, or --responses FILE together with --images DIR."
+        )
+    if responses is not None and images is not None:
+        chosen = [
+            benchmark_of(
+                load_responses(responses),
+                stimuli=StimulusSet.from_folder(images, degrees=degrees),
+                metric=metric.value,
+                region=region,
+                name=responses.stem.replace(".", "_"),
+                n_draws=draws,
+            )
+        ]
+    else:
+        chosen = [load_benchmark(name, n_draws=draws) for name in benchmark or []]
+    rows = []
+    for name in model:
+        loaded = load_model(name, seed=seed, progress=not quiet)
+        scores = score_model(loaded, *chosen, layer=layer, progress=not quiet)
+        rows += [each.to_row() for each in scores]
+    if output is not None:
+        with atomic_write(output) as temporary:
+            results_table(rows).to_csv(temporary, index=False)
+    _print(
+        rows,
+        as_json,
+        columns=("model", "benchmark", "layer", "raw", "low", "high", "ceiling", "normalized"),
+    )
+
+
+@app.command(
+    epilog="Example: brainscore-lite train --architecture small_cnn --rule backprop "
+    "--images digits --output runs/digits"
+)
+def train(
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, history and weights.")],
+    architecture: Annotated[str, typer.Option(help="A ready-made architecture.")] = "small_cnn",
+    rule: Annotated[str, typer.Option(help="A learning rule.")] = "backprop",
+    images: Annotated[str, typer.Option(help="An image set with labels.")] = "cifar10",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.", min=1)] = None,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Stop at this accuracy on the validation split.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The one seed of everything random.", min=0)] = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            help="Threads; a setting, since it can change the last bits of the numbers.", min=1
+        ),
+    ] = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network; run the same command again to go on after a kill."""
+    from dataclasses import replace
+
+    from brainscore_lite.studies.models import DIGITS_RECIPE, RECIPE, Training
+    from brainscore_lite.studies.models import train as train_network
+
+    recipe = DIGITS_RECIPE if images == "digits" else RECIPE
+    config = replace(
+        recipe,
+        epochs=epochs or recipe.epochs,
+        target_accuracy=target_accuracy,
+        seed=seed,
+        n_threads=threads,
+    )
+    training = Training(architecture, images, config, rule)
+    trained = train_network(training, folder=output, progress=not quiet)
+    row = {"model": trained.name, "images": images, "epochs": trained.epoch, "folder": str(output)}
+    _print([row | {f"{k} accuracy": v for k, v in trained.accuracies.items()}], as_json)
+
+
+@app.command(epilog="Example: brainscore-lite demo --output results/demo")
+def demo(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the table, the figures and the models.")
+    ] = Path("results/demo"),
+    full: Annotated[
+        bool, typer.Option("--full", help="More sessions, models and metrics; takes much longer.")
+    ] = False,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Use the simulated recording only.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The one seed of everything random.", min=0)] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score pixels, Gabors, trained and untrained networks against recorded V4 and IT."""
+    from brainscore_lite.demo import Demo, run_demo
+
+    rows = run_demo(
+        Demo(full=full, simulated=simulated, seed=seed), output=output, progress=not quiet
+    )
+    if as_json:
+        _print(rows, as_json)
+
+
+def main() -> None:
+    """Run the command line; errors of the user's making end with one sentence and code 1."""
+    try:
+        app()
+    except ValueError as error:
+        if not isinstance(error, brainscore_lite.ContractError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("Run the same command again to go on.", file=sys.stderr)
+        raise
+
+
+def _print(
+    rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] | None = None
+) -> None:
+    if as_json:
+        print(json.dumps(_without_nan(rows), indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    names = columns or tuple(rows[0])
+    for position, name in enumerate(names):
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=position == 0)
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in names))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: what is not there is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Error backpropagation, the reference that every other rule is compared with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.schema import ContractError
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """Follow the exact gradient of the cross-entropy.
+
+    delta_l = phi'(a_l) * (W_{l+1}^T delta_{l+1}),  dW_l = -lr delta_l h_{l-1}^T
+
+    References
+    ----------
+    Rumelhart, Hinton & Williams (1986), doi:10.1038/323533a0.
+
+    Examples
+    --------
+    >>> Backprop().exactness
+    'bp'
+    """
+
+    name: ClassVar[str] = "backprop"
+    family: ClassVar[str] = "transport"
+    citation: ClassVar[str] = "Rumelhart, Hinton & Williams 1986, doi:10.1038/323533a0"
+    exactness: ClassVar[Exactness] = "bp"
+    ngrad: ClassVar[bool] = False
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept whatever has weights to train."""
+        if isinstance(architecture, nn.Module) and not any(
+            p.requires_grad for p in architecture.parameters()
+        ):
+            return Support(
+                ok=False,
+                reason="none of its weights can be trained. Use the rule 'untrained', or set "
+                "requires_grad on the weights to train.",
+            )
+        return Support(ok=True)
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network has no trainable weights.
+        """
+        check_support(self, network)
+        return _BackpropEstimator(network, generator)
+
+
+class _BackpropEstimator(Estimator):
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of the mean cross-entropy."""
+        if batch.labels is None:
+            raise ContractError("backprop: the batch has no labels. Give it labelled images.")
+        scores = self.network(batch.images)
+        loss = functional.cross_entropy(scores, batch.labels)
+        loss.backward()
+        return StepInfo(
+            loss=loss.item(),
+            n_correct=int((scores.detach().argmax(dim=1) == batch.labels).sum()),
+        )

@@ -1,0 +1,288 @@
+"""What a learning rule is: the contract between rules, networks and the one training loop.
+
+A rule is a frozen dataclass of settings. Bound to a network it becomes an `Estimator`, which
+writes ``p.grad`` for what it trains; the loop owns the optimiser, the data and the checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.networks.model import Model, Step
+from brainscore_lite.schema import ContractError
+
+Exactness = Literal["bp", "bp_limit", "gn_limit", "approximate", "none"]
+
+#: What a rule may ask of the data or the network.
+REQUIREMENTS = frozenset(
+    {"labels", "views", "symmetry", "inverse", "bounded_activation", "holomorphic_activation"}
+)
+#: Demands of backprop that a rule may do without (Lillicrap et al. 2020,
+#: doi:10.1038/s41583-020-0277-3).
+LOCALITIES = frozenset(
+    {"weight_transport", "separate_error", "distinct_phases", "update_locking", "derivatives"}
+)
+
+
+class UnsupportedNetworkError(ContractError):
+    """A rule cannot train this network."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether a rule can train a network, and if not, why and what would work.
+
+    Parameters
+    ----------
+    ok : bool
+    reason : str
+        Empty if `ok`.
+    """
+
+    ok: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training with its own optimiser.
+
+    Parameters
+    ----------
+    name : str
+    epochs : int, optional
+        By default the epochs that the training configuration asks for.
+    labels : bool
+        Whether batches carry labels. Without them a rule is unsupervised by construction.
+    views : int
+        How many augmented views of each image batches carry.
+    optimizer : {"sgd", "adam"}, optional
+        By default the configuration's; a rule whose theorem needs one optimiser names it.
+    lr : float, optional
+        By default the configuration's.
+    """
+
+    name: str
+    epochs: int | None = None
+    labels: bool = True
+    views: int = 0
+    optimizer: Literal["sgd", "adam"] | None = None
+    lr: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterGroup:
+    """Parameters that are stepped alike, whether they lie in the network or in the estimator.
+
+    Parameters
+    ----------
+    parameters : tuple of Parameter
+    lr_multiplier : float
+        Times the learning rate of the phase.
+    weight_decay : float, optional
+        By default the configuration's.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    lr_multiplier: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images of one training step, preprocessed.
+
+    Parameters
+    ----------
+    images : Tensor, shape (batch, channels, height, width)
+    labels : int64 Tensor, shape (batch,), optional
+        Class of each image; None in a phase without labels.
+    views : Tensor, shape (n_views, batch, channels, height, width), optional
+        Independently augmented copies of the images, in phases that ask for them.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    views: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What one training step reports.
+
+    Parameters
+    ----------
+    loss : float
+        The rule's own objective, mean over the batch.
+    n_correct : int, optional
+        Images of the batch classified correctly, where the rule knows it at no extra cost.
+    settling_residual : float, optional
+        How far from its fixed point a settling network was left.
+    """
+
+    loss: float
+    n_correct: int | None = None
+    settling_residual: float | None = None
+
+
+class Estimator(nn.Module):
+    """A rule bound to a network, with the defaults that most rules keep.
+
+    Feedback weights, inverses and heads are its buffers and parameters and its random generator
+    is part of its state, so that ``state_dict()`` holds all that training needs to go on.
+
+    Parameters
+    ----------
+    network : Module
+        Implements :class:`~brainscore_lite.networks.model.Model`; trained in place.
+    generator : torch.Generator
+        Source of the rule's own randomness (feedback weights, noise, negatives).
+    """
+
+    def __init__(self, network: nn.Module, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network = network
+        self.generator = generator
+        self.phase: Phase | None = None
+
+    @property
+    def model(self) -> Model:
+        """The network, as something that can be recorded."""
+        return cast(Model, self.network)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Stretches of training, in order."""
+        return (Phase(name="training"),)
+
+    def begin(self, phase: Phase) -> None:
+        """Enter a phase. Called again when training is resumed, so it must change no state."""
+        self.phase = phase
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return what the current phase trains; parameters tied by a theorem share a group."""
+        trained = tuple(p for p in self.network.parameters() if p.requires_grad)
+        return [ParameterGroup(trained)]
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write ``p.grad``, in the direction of ascent, for everything that is trained.
+
+        Parameters
+        ----------
+        batch : Batch
+        step : callable
+            Lent by the loop: steps the optimiser with the gradients written so far and clears
+            them. For rules that update weights more than once per batch; the loop steps once
+            more after the call, so most rules never use it.
+
+        Returns
+        -------
+        StepInfo
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Differentiable objective whose gradient `alignment` compares updates with.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        Tensor, shape (), or None
+            By default the mean cross-entropy of the readout (nats); None without labels.
+        """
+        if batch.labels is None:
+            return None
+        return functional.cross_entropy(self.network(batch.images), batch.labels)
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        """Run the dynamics that are probed: by default those of the network.
+
+        Parameters
+        ----------
+        images : Tensor, shape (batch, channels, height, width)
+        layers : sequence of str, optional
+            All by default.
+
+        Yields
+        ------
+        Step
+        """
+        yield from self.model.respond(images, layers)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Score the classes.
+
+        Parameters
+        ----------
+        images : Tensor, shape (batch, channels, height, width)
+
+        Returns
+        -------
+        Tensor, shape (batch, n_classes)
+            The largest entry is the prediction.
+        """
+        return self.network(images)
+
+    def after_step(self, lr: float) -> None:
+        """Act after each step of the optimiser (decay, mirror phase, norm constraint)."""
+
+    def get_extra_state(self) -> Tensor:
+        """Return the state of the generator, for ``state_dict``."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Set the state of the generator, from ``load_state_dict``."""
+        self.generator.set_state(state)
+
+
+@runtime_checkable
+class LearningRule(Protocol):
+    """Settings of a rule, with the paper's defaults; a frozen dataclass.
+
+    Attributes
+    ----------
+    name, family, citation : str
+    exactness : {"bp", "bp_limit", "gn_limit", "approximate", "none"}
+        Which gradient the rule follows, and so which proofs it owes. Rules marked "bp" train
+        one and the same network and count as one model in a comparison.
+    ngrad : bool
+        Whether differences of activity carry the error (Lillicrap et al. 2020).
+    requires : frozenset of str
+        Out of `REQUIREMENTS`.
+    makes_local : frozenset of str
+        Demands of backprop that the rule does without, out of `LOCALITIES`.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    citation: ClassVar[str]
+    exactness: ClassVar[Exactness]
+    ngrad: ClassVar[bool]
+    requires: ClassVar[frozenset[str]]
+    makes_local: ClassVar[frozenset[str]]
+
+    def supports(self, architecture: Any) -> Support:
+        """Say whether the rule can train an architecture or a network, and if not, why."""
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network; raises `UnsupportedNetworkError` if it cannot train it."""
+
+
+def check_support(rule: LearningRule, network: nn.Module) -> None:
+    """Refuse a network that a rule cannot train, in the words of its `supports`.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+    """
+    support = rule.supports(network)
+    if not support.ok:
+        raise UnsupportedNetworkError(f"{rule.name} cannot train this network: {support.reason}")

@@ -1,0 +1,247 @@
+"""Cross-validation of a regression, keeping the held-out predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import ArrayLike, NDArray
+
+from brainscore_lite.metrics.arrays import Array, as_matrix, as_numpy, like, rows
+from brainscore_lite.metrics.correlation import (
+    pearson_columns,
+    warn_undefined,
+    weighted_pearson_columns,
+)
+from brainscore_lite.metrics.gram import Gram, as_gram
+from brainscore_lite.metrics.pls import PLS
+from brainscore_lite.metrics.regression import Regression
+from brainscore_lite.metrics.resampling import check_weights
+from brainscore_lite.metrics.ridge import Ridge
+from brainscore_lite.metrics.splits import Fold
+from brainscore_lite.schema import ContractError
+
+REGRESSIONS: dict[str, Regression] = {"ridge": Ridge(), "pls": PLS()}
+CONSTANT = "the predicted or the recorded responses to the test stimuli are constant"
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidated:
+    """Held-out predictions of every split, with what layer selection and resampling need.
+
+    Parameters
+    ----------
+    folds : tuple of Fold
+    predictions : tuple of array, shape (n_test, n_units) each
+        In the order of ``folds[k].test``.
+    responses : array, shape (n_stimuli, n_units)
+        The recorded responses.
+    r : array, shape (n_splits, n_units)
+        Pearson correlation of predicted and recorded responses to the test stimuli.
+    inner_r : array, shape (n_splits, n_units), or None
+        The same from predictions made within the training stimuli of each split.
+    penalties : array, shape (n_splits, n_units), or None
+        The penalty chosen for each neuroid.
+    """
+
+    folds: tuple[Fold, ...]
+    predictions: tuple[Array, ...]
+    responses: Array
+    r: Array
+    inner_r: Array | None
+    penalties: Array | None
+
+    def selection_scores(self) -> NDArray[np.float64]:
+        """Return the median over neuroids of `inner_r`; shape (n_splits,)."""
+        if self.inner_r is None:
+            raise ContractError(
+                "cross-validated without inner scores, so no layer can be chosen by them. Pass "
+                "inner=True."
+            )
+        result: NDArray[np.float64] = np.median(as_numpy(self.inner_r), axis=1)
+        return result
+
+    def held_out(self) -> Array:
+        """Return the prediction of each stimulus by the fold that left it out.
+
+        Returns
+        -------
+        array, shape (n_stimuli, n_units)
+
+        Raises
+        ------
+        ContractError
+            If stimuli are tested several times or never.
+        """
+        order = np.concatenate([fold.test for fold in self.folds])
+        if not np.array_equal(np.sort(order), np.arange(self.responses.shape[0])):
+            raise ContractError(
+                "not every stimulus is tested exactly once in these splits. Use "
+                "Splits(kind='k_fold'), or read .predictions split by split."
+            )
+        xp = array_namespace(self.responses)
+        return rows(xp.concat(list(self.predictions)), np.argsort(order))
+
+    def resampled(self, weights: ArrayLike) -> Array:
+        """Correlate with stimulus j counted ``weights[draw, j]`` times; nothing is refitted.
+
+        Parameters
+        ----------
+        weights : array of int, shape (n_draws, n_stimuli)
+
+        Returns
+        -------
+        array, shape (n_draws, n_splits, n_units)
+        """
+        n_stimuli = int(self.responses.shape[0])
+        counts = check_weights(weights, n_stimuli)
+        xp = array_namespace(self.responses)
+        results, n_undefined = [], 0
+        for fold, predictions in zip(self.folds, self.predictions, strict=True):
+            w = like(counts[:, fold.test], self.responses)
+            recorded = rows(self.responses, fold.test)
+            r, undefined = weighted_pearson_columns(predictions, recorded, w)
+            results.append(r)
+            n_undefined += int(as_numpy(undefined).sum())
+        stacked = xp.stack(results, axis=1)
+        warn_undefined(n_undefined, int(np.prod(stacked.shape)), what=CONSTANT)
+        return stacked
+
+    def beside(self, *others: "CrossValidated") -> "CrossValidated":
+        """Return these units and further ones over the same folds side by side."""
+        xp = array_namespace(self.responses)
+        every = [self, *others]
+
+        def joined(name: str) -> Array | None:
+            values = [getattr(part, name) for part in every]
+            return None if values[0] is None else xp.concat(values, axis=-1)
+
+        predictions = tuple(
+            xp.concat([part.predictions[k] for part in every], axis=1)
+            for k in range(len(self.folds))
+        )
+        return CrossValidated(
+            folds=self.folds,
+            predictions=predictions,
+            responses=joined("responses"),
+            r=joined("r"),
+            inner_r=joined("inner_r"),
+            penalties=joined("penalties"),
+        )
+
+
+def cross_validate(
+    X: Array | Gram,
+    Y: Array,
+    folds: Sequence[Fold],
+    *,
+    regression: str | Regression = "ridge",
+    inner: bool = False,
+) -> CrossValidated:
+    """Fit every fold on its training stimuli and predict its test stimuli.
+
+    Parameters
+    ----------
+    X : array, shape (n_stimuli, n_features), or Gram
+    Y : array, shape (n_stimuli, n_units)
+        Recorded responses, averaged over repetitions.
+    folds : sequence of Fold
+    regression : {"ridge", "pls"}, Ridge or PLS
+    inner : bool
+        Also score predictions made within the training stimuli of each fold, for the choice of a
+        layer. Ridge gives them from the decomposition it has; PLS fits inner folds.
+
+    Returns
+    -------
+    CrossValidated
+
+    Raises
+    ------
+    ContractError
+        If shapes disagree, values are not finite, or the regression is unknown.
+    """
+    method = resolve_regression(regression)
+    kernel = as_gram(X)
+    responses = like(as_matrix(Y, name="Y"), kernel.centred)
+    if responses.shape[0] != kernel.n_stimuli:
+        raise ContractError(
+            f"X has {kernel.n_stimuli} stimuli, Y has {responses.shape[0]}. Rows of both must be "
+            "the same stimuli in the same order."
+        )
+    fits, correlations, n_undefined = [], [], 0
+    for fold in folds:
+        fit = method.fit_fold(kernel, responses, fold, inner=inner)
+        r, undefined = pearson_columns(fit.predictions, rows(responses, fold.test))
+        fits.append(fit)
+        correlations.append(r)
+        n_undefined += int(as_numpy(undefined).sum())
+    xp = array_namespace(responses)
+    warn_undefined(n_undefined, len(fits) * int(responses.shape[1]), what=CONSTANT)
+    penalties = [fit.penalties for fit in fits]
+    inner_r = [fit.inner_r for fit in fits]
+    return CrossValidated(
+        folds=tuple(folds),
+        predictions=tuple(fit.predictions for fit in fits),
+        responses=responses,
+        r=xp.stack(correlations),
+        inner_r=None if inner_r[0] is None else xp.stack(inner_r),
+        penalties=None if penalties[0] is None else xp.stack(penalties),
+    )
+
+
+def chosen_per_split(
+    candidates: Sequence[CrossValidated], choice: Sequence[int] | NDArray[np.int64]
+) -> CrossValidated:
+    """Take split k from the candidate chosen for split k.
+
+    Parameters
+    ----------
+    candidates : sequence of CrossValidated
+        One for each layer, over the same folds and responses.
+    choice : sequence of int, length n_splits
+        ``np.argmax([c.selection_scores() for c in candidates], axis=0)`` chooses on the training
+        stimuli of each split.
+
+    Returns
+    -------
+    CrossValidated
+        To be scored and resampled as any other.
+    """
+    xp = array_namespace(candidates[0].responses)
+    first = candidates[0]
+    if len(choice) != len(first.folds):
+        raise ContractError(
+            f"{len(choice)} choices for {len(first.folds)} splits; expected one for each."
+        )
+    for other in candidates[1:]:
+        same = all(
+            np.array_equal(a.test, b.test) for a, b in zip(first.folds, other.folds, strict=True)
+        )
+        if not same:
+            raise ContractError("the candidates were cross-validated on different splits.")
+    picked = [candidates[layer] for layer in choice]
+
+    def stacked(name: str) -> Array | None:
+        values = [getattr(layer, name) for layer in picked]
+        return None if values[0] is None else xp.stack([v[k, :] for k, v in enumerate(values)])
+
+    return CrossValidated(
+        folds=first.folds,
+        predictions=tuple(layer.predictions[k] for k, layer in enumerate(picked)),
+        responses=first.responses,
+        r=stacked("r"),
+        inner_r=stacked("inner_r"),
+        penalties=stacked("penalties"),
+    )
+
+
+def resolve_regression(regression: str | Regression) -> Regression:
+    """Return the regression of a name; a regression itself is returned as it is."""
+    if not isinstance(regression, str):
+        return regression
+    if regression not in REGRESSIONS:
+        raise ContractError(
+            f"unknown regression '{regression}'; expected one of {tuple(REGRESSIONS)}, or an "
+            "object such as Ridge(penalties=(1.0,), unit='absolute')."
+        )
+    return REGRESSIONS[regression]

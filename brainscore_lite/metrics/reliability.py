@@ -1,0 +1,298 @@
+"""How reliable recorded responses and dissimilarities are, from repetitions and subjects."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from brainscore_lite.metrics.comparison import Comparator, check_comparator, compare_rdms
+from brainscore_lite.metrics.rdm import Dissimilarity, rdm
+from brainscore_lite.schema import ContractError
+from brainscore_lite.seeding import generator
+
+RankPooling = Literal["mean_of_ranks", "reranked"]
+_FEWEST_STIMULI = 3
+
+
+class NoReliabilityWarning(UserWarning):
+    """A reliability is not positive, or could not be measured everywhere."""
+
+
+def spearman_brown(r: ArrayLike) -> NDArray[np.float64]:
+    """Correct the correlation between two halves to full length.
+
+    c = 2 r / (1 + r)
+
+    Parameters
+    ----------
+    r : array
+        Correlation between halves of the repetitions.
+
+    Returns
+    -------
+    ndarray
+        Reliability of the average over all repetitions: the squared correlation with the
+        noise-free response.
+
+    References
+    ----------
+    Spearman (1910), doi:10.1111/j.2044-8295.1910.tb00206.x; Brown (1910),
+    doi:10.1111/j.2044-8295.1910.tb00207.x.
+    """
+    half = np.asarray(r, dtype=np.float64)
+    result: NDArray[np.float64] = 2 * half / (1 + half)
+    return result
+
+
+def split_half_reliability(
+    trials: ArrayLike, *, n_splits: int = 10, seed: int = 0
+) -> NDArray[np.float64]:
+    """Compute the reliability of each neuroid from random halves of each stimulus's repetitions.
+
+    Each half is averaged for each stimulus; the Pearson correlation of both over stimuli is
+    corrected by Spearman-Brown. An odd number of repetitions gives halves of n // 2 and
+    n - n // 2, with the same correction.
+
+    Parameters
+    ----------
+    trials : array, shape (n_repetitions, n_stimuli, n_neuroids)
+        NaN where a trial was not recorded; stimuli may differ in their number of repetitions.
+    n_splits : int
+        Random halvings.
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (n_splits, n_neuroids)
+        Not clamped. 0, with a warning, for a neuroid whose halves are constant.
+
+    Raises
+    ------
+    ContractError
+        If no stimulus, or fewer than 3, have two repetitions.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> trials = rng.normal(size=(100, 2)) + rng.normal(size=(10, 100, 2))
+    >>> split_half_reliability(trials).mean().round(1)
+    np.float64(0.9)
+    """
+    first, second = _halves(_checked_trials(trials), n_splits, seed)
+    usable = np.isfinite(first[0]) & np.isfinite(second[0])
+    _warn_unsplit(usable)
+    # Stimuli that cannot be halved take the mean, which leaves sums of products untouched.
+    r = _correlate_over_stimuli(first, second, usable)
+    return spearman_brown(r)
+
+
+def rdm_split_half(
+    trials: ArrayLike,
+    *,
+    n_splits: int = 10,
+    seed: int = 0,
+    dissimilarity: Dissimilarity = "correlation",
+    comparison: Comparator = "spearman",
+) -> NDArray[np.float64]:
+    """Compare the dissimilarities from both halves of the repetitions; not corrected.
+
+    Parameters
+    ----------
+    trials : array, shape (n_repetitions, n_stimuli, n_neuroids)
+        NaN where a trial was not recorded.
+    n_splits : int
+    seed : int
+    dissimilarity : {"correlation", "euclidean"}
+    comparison : {"spearman", "pearson", "kendall_tau_a", "cosine"}
+
+    Returns
+    -------
+    ndarray, shape (n_splits,)
+
+    Raises
+    ------
+    ContractError
+        If a stimulus has a single repetition.
+    """
+    first, second = _halves(_checked_trials(trials), n_splits, seed)
+    unsplit = ~(np.isfinite(first[0]) & np.isfinite(second[0])).all(axis=1)
+    if unsplit.any():
+        raise ContractError(
+            f"{int(unsplit.sum())} of {unsplit.size} stimuli have a single repetition of some "
+            "neuroid, so their dissimilarities cannot be halved. Leave those stimuli out."
+        )
+    similarity = [
+        compare_rdms(rdm(a, method=dissimilarity), rdm(b, method=dissimilarity), method=comparison)
+        for a, b in zip(first, second, strict=True)
+    ]
+    return np.asarray(similarity, dtype=np.float64)
+
+
+def leave_one_subject_out(
+    vectors: ArrayLike,
+    *,
+    comparison: Comparator = "spearman",
+    rank_pooling: RankPooling = "mean_of_ranks",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compare each subject's dissimilarities with the pool of the others and of all.
+
+    Parameters
+    ----------
+    vectors : array, shape (n_subjects, n_pairs)
+        Condensed dissimilarity matrices.
+    comparison : {"spearman", "pearson", "kendall_tau_a", "cosine"}
+    rank_pooling : {"mean_of_ranks", "reranked"}
+        See ``LeaveOneSubjectOut``.
+
+    Returns
+    -------
+    lower, upper : ndarray, shape (n_subjects,)
+
+    Raises
+    ------
+    ContractError
+        If there are fewer than two subjects.
+    """
+    check_comparator(comparison)
+    dissimilarities = np.asarray(vectors, dtype=np.float64)
+    n_subjects = len(dissimilarities)
+    if n_subjects < 2:
+        raise ContractError(
+            f"{n_subjects} subject, expected at least two: a ceiling across subjects cannot be "
+            "computed. Score without a ceiling (ceiling=None)."
+        )
+    comparable = _comparable(dissimilarities, comparison)
+    total = comparable.sum(axis=0)
+    as_means = comparison == "spearman" and rank_pooling == "mean_of_ranks"
+    method: Comparator = "pearson" if as_means else comparison
+    single = comparable if as_means else dissimilarities
+    lower, upper = np.empty(n_subjects), np.empty(n_subjects)
+    for subject in range(n_subjects):
+        others = total - comparable[subject]
+        lower[subject] = compare_rdms(single[subject], others, method=method)
+        upper[subject] = compare_rdms(single[subject], total, method=method)
+    return lower, upper
+
+
+def _comparable(vectors: NDArray[np.float64], comparison: Comparator) -> NDArray[np.float64]:
+    """Bring the subjects' dissimilarities to the scale on which the comparison takes them."""
+    if comparison in ("spearman", "kendall_tau_a"):
+        ranks: NDArray[np.float64] = rankdata(vectors, axis=1)
+        return ranks
+    if comparison == "pearson":
+        vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norm > 0, norm, 1.0)
+
+
+def _checked_trials(trials: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(trials, dtype=np.float64)
+    if values.ndim != 3:
+        raise ContractError(
+            f"trials have shape {values.shape}, expected (n_repetitions, n_stimuli, n_neuroids)."
+        )
+    if values.shape[0] < 2:
+        raise ContractError(
+            "trials have one repetition, expected at least two: reliability cannot be measured. "
+            "Give the single trials along the first axis."
+        )
+    return values
+
+
+def _halves(
+    trials: NDArray[np.float64], n_splits: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average random halves of each stimulus's repetitions.
+
+    Returns
+    -------
+    first, second : ndarray, shape (n_splits, n_stimuli, n_neuroids)
+        NaN where a stimulus has fewer than two repetitions of a neuroid.
+    """
+    n_repetitions, n_stimuli, n_neuroids = trials.shape
+    keys = generator(seed, "split_half").random((n_splits, n_stimuli, n_repetitions))
+    recorded = np.isfinite(trials)
+    halves = np.empty((2, n_splits, n_stimuli, n_neuroids))
+    for neuroids in _same_recorded(recorded):
+        there = recorded[:, :, neuroids[0]].T
+        masks = _half_masks(keys, there)
+        values = np.where(there[:, :, None], trials[:, :, neuroids].transpose(1, 0, 2), 0.0)
+        stacked = masks.transpose(2, 0, 1, 3).reshape(n_stimuli, -1, n_repetitions) @ values
+        sums = stacked.reshape(n_stimuli, 2, n_splits, -1).transpose(1, 2, 0, 3)
+        counts = masks.sum(axis=3)[..., None]
+        averages = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        if len(neuroids) == n_neuroids:
+            return averages[0], averages[1]
+        halves[..., neuroids] = averages
+    return halves[0], halves[1]
+
+
+def _half_masks(keys: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Choose by random keys which recorded trials form each half.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (n_splits, n_stimuli, n_repetitions)
+    there : ndarray of bool, shape (n_stimuli, n_repetitions)
+
+    Returns
+    -------
+    ndarray, shape (2, n_splits, n_stimuli, n_repetitions)
+        1 for members.
+    """
+    place = np.argsort(np.argsort(np.where(there, keys, np.inf), axis=2), axis=2)
+    half = there.sum(axis=1)[:, None] // 2
+    first = place < half
+    return np.stack([first, there & ~first & (half > 0)]).astype(np.float64)
+
+
+def _same_recorded(recorded: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Group neuroids whose missing trials are the same."""
+    n_neuroids = recorded.shape[2]
+    if (recorded == recorded[:, :, :1]).all():
+        return [np.arange(n_neuroids)]
+    packed = np.packbits(recorded.reshape(-1, n_neuroids), axis=0)
+    kinds = np.unique(packed, axis=1, return_inverse=True)[1].ravel()
+    return [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+
+
+def _warn_unsplit(usable: NDArray[np.bool_]) -> None:
+    n_usable = usable.sum(axis=0)
+    if n_usable.min() < _FEWEST_STIMULI:
+        raise ContractError(
+            f"neuroid {int(n_usable.argmin())} has {n_usable.min()} stimuli with at least two "
+            f"repetitions, expected {_FEWEST_STIMULI} or more: reliability cannot be measured."
+        )
+    if not usable.all():
+        warnings.warn(
+            f"{int((~usable).sum())} of {usable.size} (stimulus, neuroid) cells have a single "
+            "repetition; they are left out of the reliability.",
+            NoReliabilityWarning,
+            stacklevel=3,
+        )
+
+
+def _correlate_over_stimuli(
+    first: NDArray[np.float64], second: NDArray[np.float64], usable: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Correlate halves over usable stimuli; shape (n_splits, n_neuroids)."""
+    n_usable = usable.sum(axis=0)
+    centred = []
+    for half in (first, second):
+        known = half if usable.all() else np.where(usable, half, 0.0)
+        deviation = known - known.sum(axis=1, keepdims=True) / n_usable
+        centred.append(deviation if usable.all() else np.where(usable, deviation, 0.0))
+    a, b = centred
+    product = np.einsum("ksn,ksn->kn", a, b)
+    norm = np.sqrt(np.einsum("ksn,ksn->kn", a, a) * np.einsum("ksn,ksn->kn", b, b))
+    constant = norm == 0
+    if constant.any():
+        warnings.warn(
+            f"{int(constant.any(axis=0).sum())} of {norm.shape[1]} neuroids respond alike to "
+            "every stimulus in a half; their reliability counts as 0.",
+            NoReliabilityWarning,
+            stacklevel=3,
+        )
+    return np.where(constant, 0.0, product / np.where(constant, 1.0, norm))

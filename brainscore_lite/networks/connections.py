@@ -1,0 +1,197 @@
+"""Connections between areas: ``pool_in -> op (linear in its input) -> pool_out``."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.schema import ContractError
+
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Settings of a pooling step.
+
+    Parameters
+    ----------
+    method : {"max", "average"}
+    size : int or None
+        Side of the pooled square in pixels; None pools over the whole map.
+    stride : int or None
+        Distance between squares in pixels; None is `size`.
+    """
+
+    method: Literal["max", "average"] = "max"
+    size: int | None = 2
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in ("max", "average"):
+            raise ContractError(f"Pooling '{self.method}' is unknown. Use 'max' or 'average'.")
+
+    def build(self) -> nn.Module:
+        """Return the pooling module."""
+        if self.size is None:
+            return nn.AdaptiveMaxPool2d(1) if self.method == "max" else nn.AdaptiveAvgPool2d(1)
+        pool = nn.MaxPool2d if self.method == "max" else nn.AvgPool2d
+        return pool(self.size, self.stride or self.size)
+
+
+def build_pool(pool: Pool | None) -> nn.Module:
+    """Return the module of a pooling step, the identity where there is none."""
+    return nn.Identity() if pool is None else pool.build()
+
+
+class Convolution(nn.Module):
+    """Convolve without a bias: linear in its input.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the weight: (out_channels, in_channels, kernel, kernel).
+    stride, padding : int
+        In pixels.
+    tied_to : Parameter, optional
+        Weight of another operation, shared with it.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        tied_to: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = _weight(shape, tied_to)
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, activations: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return (batch, out_channels, rows, columns), through `weight` where it is given."""
+        kernel = self.weight if weight is None else weight
+        return functional.conv2d(activations, kernel, stride=self.stride, padding=self.padding)
+
+
+class FullyConnected(nn.Module):
+    """Multiply flattened activations with a matrix, without a bias: linear in its input.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the weight: (out_units, in_units).
+    tied_to : Parameter, optional
+        Weight of another operation, shared with it.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, tied_to: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.weight = _weight(shape, tied_to)
+
+    def forward(self, activations: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return (batch, out_units), through `weight` where it is given."""
+        matrix = self.weight if weight is None else weight
+        return functional.linear(activations.flatten(1), matrix)
+
+
+Operation = Convolution | FullyConnected
+
+
+class Connection(nn.Module):
+    """One area's input to another: ``pool_in -> op -> pool_out``, scaled by a run-time gain.
+
+    The bias belongs to the target area, so `op` is linear in its input and a connection with gain
+    0 is the same as none.
+
+    Parameters
+    ----------
+    source, target : str
+        Names of the areas; the source "image" is the network's input.
+    op : Convolution or FullyConnected
+    pool_in, pool_out : Pool, optional
+        Before and after `op`.
+    delay : {0, 1}
+        Steps that a signal takes.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        *,
+        op: Operation,
+        pool_in: Pool | None = None,
+        pool_out: Pool | None = None,
+        delay: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.target = target
+        self.delay = delay
+        self.pool_in = build_pool(pool_in)
+        self.op = op
+        self.pool_out = build_pool(pool_out)
+
+    @property
+    def name(self) -> str:
+        """Name as in ``"V1->V2"``."""
+        return f"{self.source}->{self.target}"
+
+    def forward(
+        self, activations: Tensor, *, weight: Tensor | None = None, gain: float = 1.0
+    ) -> Tensor:
+        """Carry activations to the target area.
+
+        Parameters
+        ----------
+        activations : Tensor, shape (batch, ...)
+            Of the source area.
+        weight : Tensor, optional
+            Used in place of the connection's own weight.
+        gain : float
+            Factor on what arrives; 0 is a lesion.
+
+        Returns
+        -------
+        Tensor, shape (batch, ...)
+            Input to the target area, to be summed with its other inputs.
+        """
+        arriving = self.pool_out(self.op(self.pool_in(activations), weight))
+        return arriving if gain == 1.0 else gain * arriving
+
+
+def initialise(op: Operation, generator: torch.Generator, *, gain: float) -> None:
+    """Draw a weight from N(0, gain^2 / fan_in).
+
+    Parameters
+    ----------
+    op : Convolution or FullyConnected
+    generator : torch.Generator
+        The only source of randomness.
+    gain : float
+        sqrt(2) keeps the variance through ReLUs.
+
+    References
+    ----------
+    He, Zhang, Ren & Sun (2015), doi:10.1109/ICCV.2015.123.
+    """
+    fan_in = math.prod(op.weight.shape[1:])
+    with torch.no_grad():
+        op.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=generator)
+
+
+def _weight(shape: tuple[int, ...], tied_to: nn.Parameter | None) -> nn.Parameter:
+    if tied_to is None:
+        return nn.Parameter(torch.zeros(shape))
+    if tuple(tied_to.shape) != tuple(shape):
+        raise ContractError(
+            f"A weight of shape {tuple(shape)} cannot be tied to one of shape "
+            f"{tuple(tied_to.shape)}. Tie connections of equal channels and kernels."
+        )
+    return tied_to

@@ -1,0 +1,226 @@
+"""A network of areas and named connections, run step by step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.networks.areas import AreaModule
+from brainscore_lite.networks.connections import IMAGE, Connection
+from brainscore_lite.networks.model import (
+    READOUT,
+    Step,
+    check_layers,
+    device_of,
+    evaluation_mode,
+)
+from brainscore_lite.schema import ContractError
+from brainscore_lite.stimuli import Preprocessing
+
+
+class Node(NamedTuple):
+    """An area at a step."""
+
+    area: str
+    step: int
+
+
+class Edge(NamedTuple):
+    """What a node receives: through which connection, from which node."""
+
+    connection: str
+    parent: Node
+
+
+class Network(nn.Module):
+    """Areas joined by named connections; built by `ConvNet.build`.
+
+    Parameters
+    ----------
+    name : str
+    areas : sequence of AreaModule
+        From below to above; the last is the readout.
+    connections : sequence of Connection
+        At most one per pair of areas.
+    preprocessing : Preprocessing
+        How an image becomes the network's input.
+    field_degrees : float or None
+        Visual field that the input spans, in degrees of visual angle.
+    n_steps : int
+        Steps that the network runs.
+
+    Raises
+    ------
+    ContractError
+        If the connections do not fit the areas.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        areas: Sequence[AreaModule],
+        *,
+        connections: Sequence[Connection],
+        preprocessing: Preprocessing,
+        field_degrees: float | None = None,
+        n_steps: int = 1,
+    ) -> None:
+        super().__init__()
+        _check_wiring([area.name for area in areas], connections)
+        self.name = name
+        self.areas = nn.ModuleDict({area.name: area for area in areas})
+        self.connections = nn.ModuleDict({each.name: each for each in connections})
+        self.preprocessing = preprocessing
+        self.field_degrees = field_degrees
+        self.n_steps = n_steps
+        self._gains: dict[str, float] = {}
+        self._incoming = {
+            area.name: tuple(each for each in connections if each.target == area.name)
+            for area in areas
+        }
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the areas from below to above, the readout last."""
+        return tuple(self.areas)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the input in pixels."""
+        return self.preprocessing.size
+
+    def graph(self, n_steps: int | None = None) -> dict[Node, tuple[Edge, ...]]:
+        """Unroll the network into its computation graph.
+
+        Parameters
+        ----------
+        n_steps : int, optional
+            The network's own number by default.
+
+        Returns
+        -------
+        dict
+            Nodes in an order in which they can be computed, each with what it receives. An area
+            that no signal has reached at a step has no node there, and a connection whose signal
+            has not arrived gives no edge.
+        """
+        nodes: dict[Node, tuple[Edge, ...]] = {}
+        for step in range(self.n_steps if n_steps is None else n_steps):
+            nodes[Node(IMAGE, step)] = ()
+            for area, incoming in self._incoming.items():
+                parents = [(each.name, Node(each.source, step - each.delay)) for each in incoming]
+                edges = tuple(Edge(name, node) for name, node in parents if node in nodes)
+                if edges:
+                    nodes[Node(area, step)] = edges
+        return nodes
+
+    @contextmanager
+    def lesioned(self, gains: Mapping[str, float]) -> Iterator[None]:
+        """Scale named connections while the context lasts.
+
+        Parameters
+        ----------
+        gains : mapping of str to float
+            Factor by connection, as in ``{"V4->IT": 0.0}``; 0 is a lesion, 1 leaves it intact.
+
+        Raises
+        ------
+        ContractError
+            If a connection is unknown.
+        """
+        unknown = [name for name in gains if name not in self.connections]
+        if unknown:
+            raise ContractError(
+                f"Network '{self.name}' has no connection '{unknown[0]}'. Its connections are: "
+                f"{', '.join(self.connections)}."
+            )
+        found = self._gains
+        self._gains = {**found, **gains}
+        try:
+            yield
+        finally:
+            self._gains = found
+
+    def run(self, images: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Yield the activations by area, step after step.
+
+        Parameters
+        ----------
+        images : Tensor, shape (batch, channels, image_size, image_size)
+
+        Yields
+        ------
+        dict of str to Tensor
+            The areas that a signal has reached, and "image".
+        """
+        self._check_images(images)
+        # Channels last is the faster layout for convolutions on a CPU; the numbers stay the same.
+        image = images.contiguous(memory_format=torch.channels_last)
+        before: dict[str, Tensor] = {}
+        for _ in range(self.n_steps):
+            now = {IMAGE: image}
+            for area, incoming in self._incoming.items():
+                arriving = []
+                for connection in incoming:
+                    sources = before if connection.delay else now
+                    if connection.source in sources:
+                        gain = self._gains.get(connection.name, 1.0)
+                        arriving.append(connection(sources[connection.source], gain=gain))
+                if arriving:
+                    now[area] = self.areas[area](arriving)
+            yield now
+            before = now
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the readout at the last step.
+
+        Parameters
+        ----------
+        images : Tensor, shape (batch, channels, image_size, image_size)
+
+        Returns
+        -------
+        Tensor, shape (batch, n_classes)
+        """
+        for activations in self.run(images):
+            last = activations
+        return last[READOUT]
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        """Yield the activations of the named layers, in evaluation mode (see `Model`)."""
+        chosen = check_layers(layers, self.layer_names, model=self.name)
+        with evaluation_mode(self):
+            for index, activations in enumerate(self.run(images.to(device_of(self)))):
+                reached = {layer: activations[layer] for layer in chosen if layer in activations}
+                yield Step(index, reached)
+
+    def _check_images(self, images: Tensor) -> None:
+        expected = (self.preprocessing.n_channels, self.image_size, self.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ContractError(
+                f"Network '{self.name}' takes images of shape (batch, {expected[0]}, "
+                f"{expected[1]}, {expected[2]}), not {tuple(images.shape)}. Prepare them with its "
+                "preprocessing."
+            )
+
+
+def _check_wiring(areas: Sequence[str], connections: Sequence[Connection]) -> None:
+    if len(set(areas)) < len(areas):
+        raise ContractError(f"Two areas have the same name: {list(areas)}. Give each its own.")
+    bad = [name for name in areas if "." in name or name == IMAGE]
+    if bad:
+        raise ContractError(f"An area cannot be named '{bad[0]}': no dots, and not '{IMAGE}'.")
+    place = {IMAGE: -1, **{name: index for index, name in enumerate(areas)}}
+    for connection in connections:
+        missing = [end for end in (connection.source, connection.target) if end not in place]
+        if missing:
+            raise ContractError(
+                f"Connection '{connection.name}' names an area that does not exist: '{missing[0]}'."
+                f" The areas are: {', '.join(areas)}."
+            )
+        if connection.delay == 0 and place[connection.source] >= place[connection.target]:
+            raise ContractError(
+                f"Connection '{connection.name}' leads back without delay. Give it delay=1."
+            )

@@ -1,0 +1,139 @@
+"""The seam of the two columns: record a model on a benchmark's images, then score it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import xarray as xr
+
+from brainscore_lite.activations import RandomProjection, record
+from brainscore_lite.benchmarks import Benchmark, benchmark
+from brainscore_lite.layer_selection import LayerScores, select_layer
+from brainscore_lite.networks import Model
+from brainscore_lite.score import Score
+from brainscore_lite.stimuli import StimulusSet
+from brainscore_lite.studies.models import NamedModel, load_model
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How activations are recorded for scoring.
+
+    Parameters
+    ----------
+    whole_up_to : int
+        Up to so many stimuli every unit of a layer is kept; beyond, layers wider than the
+        projection are projected.
+    projection : RandomProjection
+        Sparse random projection, which keeps inner products up to a small error.
+    batch_size : int
+    """
+
+    whole_up_to: int = 200
+    projection: RandomProjection = RandomProjection()
+    batch_size: int = 32
+
+    def __call__(
+        self,
+        model: Model,
+        stimuli: StimulusSet,
+        *,
+        layers: Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> xr.DataArray:
+        """Record the layers of a model, all in one pass; dims (stimulus, neuroid)."""
+        return record(
+            model,
+            stimuli,
+            layers=layers,
+            batch_size=self.batch_size,
+            projection=None if len(stimuli) <= self.whole_up_to else self.projection,
+            progress=progress,
+        )
+
+
+def score_model(
+    model: str | Model | NamedModel,
+    *benchmarks: str | Benchmark,
+    layer: str = AUTO,
+    seed: int = 0,
+    recording: Recording | None = None,
+    progress: bool = False,
+) -> list[Score]:
+    """Score a model against benchmarks.
+
+    Parameters
+    ----------
+    model : str, Model or NamedModel
+        A name of ``MODELS``, a folder of a trained model, or anything with ``respond`` (wrap a
+        foreign torch module with ``wrap``).
+    *benchmarks : str or Benchmark
+        Names of ``BENCHMARKS`` or benchmarks; images that they share are shown once.
+    layer : str
+        A layer's name, or "auto": chosen among the model's layers on stimuli kept apart from
+        scoring (see ``layer_selection``).
+    seed : int
+        Of models that are drawn at random or trained here.
+    recording : Recording, optional
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    list of Score
+        One for each benchmark.
+
+    Raises
+    ------
+    ContractError
+        If a name is unknown, images are missing, or the model has no such layer.
+
+    Examples
+    --------
+    >>> [score] = score_model("pixels", "simulated_v4_it.V4.rsa")
+    >>> -1 <= score.raw <= 1
+    True
+    """
+    named = _named(model, seed=seed, progress=progress)
+    targets = [benchmark(each) if isinstance(each, str) else each for each in benchmarks]
+    scored = score_layers(
+        named, targets, layer=layer, recording=recording or Recording(), progress=progress
+    )
+    return [each.score for each in scored]
+
+
+def score_layers(
+    named: NamedModel,
+    benchmarks: Sequence[Benchmark],
+    *,
+    layer: str = AUTO,
+    recording: Recording,
+    progress: bool = False,
+) -> Iterator[LayerScores]:
+    """Yield for each benchmark the score of the layer given or chosen, and each layer's value."""
+    recorded: dict[str, xr.DataArray] = {}
+    for target in benchmarks:
+        key = target.stimuli.digest
+        if key not in recorded:
+            layers = None if layer == AUTO else [layer]
+            recorded.clear()
+            recorded[key] = recording(named.model, target.stimuli, layers=layers, progress=progress)
+            recorded[key].attrs |= {
+                "model": named.name,
+                "task": named.task,
+                "accuracy": named.accuracy,
+            }
+        if layer == AUTO:
+            yield select_layer(target, recorded[key])
+        else:
+            score = target(recorded[key])
+            yield LayerScores(score, {layer: score.raw})
+
+
+def _named(model: str | Model | NamedModel, *, seed: int, progress: bool) -> NamedModel:
+    if isinstance(model, NamedModel):
+        return model
+    if isinstance(model, str):
+        return load_model(model, seed=seed, progress=progress)
+    return NamedModel(model.name, model)

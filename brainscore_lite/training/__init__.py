@@ -1,0 +1,21 @@
+"""Training: one loop for every learning rule, from settings to a model that can be recorded."""
+
+from brainscore_lite.training.fitting import fit
+from brainscore_lite.training.history import History
+from brainscore_lite.training.loop import TrainingDivergedError
+from brainscore_lite.training.measurement import alignment, weight_change
+from brainscore_lite.training.minibatches import LabelledImages
+from brainscore_lite.training.settings import Augmentation, TrainingConfig
+from brainscore_lite.training.trained_model import TrainedModel
+
+__all__ = [
+    "Augmentation",
+    "History",
+    "LabelledImages",
+    "TrainedModel",
+    "TrainingConfig",
+    "TrainingDivergedError",
+    "alignment",
+    "fit",
+    "weight_change",
+]

@@ -1,0 +1,173 @@
+"""`fit`: from a network, a rule, images and settings to a trained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.utils.deterministic
+from torch import nn
+
+from brainscore_lite.configuration import digest_bytes, to_json
+from brainscore_lite.learning_rules import LEARNING_RULES
+from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
+from brainscore_lite.networks.architectures import ARCHITECTURES
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.schema import ContractError
+from brainscore_lite.training.history import History
+from brainscore_lite.training.loop import TrainingLoop
+from brainscore_lite.training.minibatches import LabelledImages, Minibatches
+from brainscore_lite.training.run_folder import RunFolder
+from brainscore_lite.training.settings import TrainingConfig
+from brainscore_lite.training.trained_model import TrainedModel, bound
+
+Named = TypeVar("Named")
+
+
+def fit(
+    network: nn.Module | ConvNet | str,
+    rule: LearningRule | str,
+    *,
+    images: LabelledImages,
+    config: TrainingConfig,
+    folder: str | Path | None = None,
+    progress: bool = False,
+) -> TrainedModel:
+    """Train a network with a learning rule.
+
+    The same arguments give the same weights, bit for bit, on one machine's CPU with the same
+    number of threads. With a folder, a run that was interrupted or killed goes on after its last
+    finished epoch and ends with the weights of an uninterrupted one; a finished run is read back.
+    Test images are used for nothing but reporting.
+
+    Parameters
+    ----------
+    network : Module implementing Model, ConvNet, or a name out of ARCHITECTURES
+        A module is copied and stays as it is. Settings are built with the configuration's seed, so
+        that rules compared at one seed start from the same weights.
+    rule : LearningRule or a name out of LEARNING_RULES
+    images : LabelledImages
+        Training and test images, for example ``load_images("cifar10_jpeg")``.
+    config : TrainingConfig
+    folder : path, optional
+        Where to keep checkpoints, history and weights.
+    progress : bool
+        Whether to show a progress bar on the standard error stream.
+
+    Returns
+    -------
+    TrainedModel
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        If the rule cannot train the network.
+    ContractError
+        If images do not fit the network, or the folder holds another run.
+    TrainingDivergedError
+        If loss or weights stop being finite. The last finished epoch stays in the folder.
+    """
+    if isinstance(network, str):
+        network = _named(network, ARCHITECTURES, "architecture")
+    if isinstance(rule, str):
+        rule = _named(rule, LEARNING_RULES, "learning rule")
+    run = None if folder is None else RunFolder(Path(folder))
+    with _reproducible(config):
+        estimator = bound(network, rule, config=config)
+        before = {n: p.detach().clone() for n, p in estimator.network.named_parameters()}
+        if run is not None:
+            run.claim(_asked(network, rule, images=images, config=config, estimator=estimator))
+        if run is not None and run.finished:
+            return TrainedModel.load(run.path, network=_module(network))
+        minibatches = Minibatches.prepare(
+            images,
+            estimator.model.preprocessing,
+            config=config,
+            dtype=next((p.dtype for p in before.values()), torch.float32),
+        )
+        _check_classes(estimator, minibatches, name=images.name)
+        loop = TrainingLoop(estimator, minibatches, config=config, folder=run, progress=progress)
+        loop.run()
+        if run is not None:
+            run.finish(estimator, loop.rows, epoch=loop.done)
+    return TrainedModel.of(
+        estimator,
+        rule,
+        config=config,
+        history=History.from_rows(loop.rows),
+        epoch=loop.done,
+        before=before,
+    )
+
+
+@contextmanager
+def _reproducible(config: TrainingConfig) -> Iterator[None]:
+    """Make torch repeat itself bit for bit, and leave its settings as they were."""
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic  # a module with a property, which has no stub
+    fills = settings.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.set_num_threads(config.n_threads)
+            torch.use_deterministic_algorithms(True, warn_only=config.device != "cpu")
+            # Filling is for finding bugs; nothing here reads memory that was not written.
+            settings.fill_uninitialized_memory = False
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict, warn_only=warns)
+            settings.fill_uninitialized_memory = fills
+
+
+def _asked(
+    network: nn.Module | ConvNet,
+    rule: LearningRule,
+    *,
+    images: LabelledImages,
+    config: TrainingConfig,
+    estimator: Estimator,
+) -> dict[str, Any]:
+    """Everything that decides the weights, as plain JSON."""
+    pixels = (images.train_images, images.train_labels, images.test_images, images.test_labels)
+    state = estimator.state_dict()
+    return {
+        "network": None if isinstance(network, nn.Module) else json.loads(to_json(network)),
+        "rule": json.loads(to_json(rule)),
+        "training": json.loads(to_json(config)),
+        "images": {
+            "name": images.name,
+            "sha256": digest_bytes(*(array.tobytes() for array in pixels)),
+        },
+        "state_before_training_sha256": digest_bytes(
+            *(name.encode() + state[name].cpu().numpy().tobytes() for name in sorted(state))
+        ),
+        "versions": {"torch": torch.__version__},
+    }
+
+
+def _check_classes(estimator: Estimator, minibatches: Minibatches, *, name: str) -> None:
+    train = minibatches.splits["train"]
+    with torch.no_grad():
+        scores = estimator.predict(minibatches.normalised(train.pixels[:1]))
+    highest = int(max(part.labels.max() for part in minibatches.splits.values()))
+    if highest >= scores.shape[1]:
+        raise ContractError(
+            f"images '{name}' have labels up to {highest}, but the network's readout has "
+            f"{scores.shape[1]} classes. Give the network n_classes={highest + 1}."
+        )
+
+
+def _module(network: nn.Module | ConvNet) -> nn.Module | None:
+    return network if isinstance(network, nn.Module) else None
+
+
+def _named(name: str, registry: Mapping[str, Named], kind: str) -> Named:
+    if name not in registry:
+        raise ContractError(f"no {kind} is called '{name}'; there are: {', '.join(registry)}.")
+    return registry[name]

@@ -1,0 +1,154 @@
+"""What is measured of a network in training: accuracy, alignment to the gradient, weight change."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.learning_rule import Batch, Estimator
+from brainscore_lite.networks.model import evaluation_mode
+from brainscore_lite.training.minibatches import ImageSplit, Minibatches
+
+_EVALUATED_AT_ONCE = 500
+
+
+def evaluate(
+    estimator: Estimator, images: ImageSplit, minibatches: Minibatches
+) -> tuple[float, float]:
+    """Measure a split without augmentation, in evaluation mode.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    images : ImageSplit
+    minibatches : Minibatches
+        Knows how to normalise the images.
+
+    Returns
+    -------
+    loss : float
+        Mean cross-entropy of the predicted scores, in nats.
+    accuracy : float
+        Fraction of images classified correctly.
+    """
+    loss, n_correct = 0.0, 0
+    with evaluation_mode(estimator), torch.no_grad():
+        for start in range(0, len(images), _EVALUATED_AT_ONCE):
+            stop = start + _EVALUATED_AT_ONCE
+            labels = images.labels[start:stop]
+            scores = estimator.predict(minibatches.normalised(images.pixels[start:stop]))
+            loss += functional.cross_entropy(scores, labels, reduction="sum").item()
+            n_correct += int((scores.argmax(dim=1) == labels).sum())
+    return loss / len(images), n_correct / len(images)
+
+
+def alignment(estimator: Estimator, batch: Batch) -> dict[str, float]:
+    """Measure the cosine between a rule's update and the gradient, layer by layer.
+
+    cos_l = <dW_l, g_l> / (|dW_l| |g_l|), over all weights of layer l, where g is the gradient
+    of the estimator's differentiable objective. What a rule would step inside the batch is summed
+    at fixed weights. The estimator is left as it was.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    batch : Batch
+
+    Returns
+    -------
+    dict of str to float
+        By layer of the network. A layer without an update or without a gradient is left out,
+        since there is no angle; all are where there is no objective.
+    """
+    parameters = {n: p for n, p in estimator.network.named_parameters() if p.requires_grad}
+    state = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
+    try:
+        with torch.enable_grad():
+            loss = estimator.loss(batch)
+            if loss is None or not parameters:
+                return {}
+            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            update = _update(estimator, batch, parameters)
+    finally:
+        estimator.load_state_dict(state)
+        estimator.zero_grad(set_to_none=True)
+    products: dict[str, Tensor] = {}
+    for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
+        g = torch.zeros_like(parameter) if gradient is None else gradient
+        u = update[name]
+        terms = torch.stack([(u * g).sum(), (u * u).sum(), (g * g).sum()]).double()
+        layer = layer_of(name, estimator.model.layer_names)
+        products[layer] = products[layer] + terms if layer in products else terms
+    return {
+        layer: (ug / (uu.sqrt() * gg.sqrt())).item()
+        for layer, (ug, uu, gg) in products.items()
+        if uu > 0 and gg > 0
+    }
+
+
+def weight_change(before: Mapping[str, Tensor], estimator: Estimator) -> dict[str, float]:
+    """Measure how far the weights of each layer have moved.
+
+    change_l = |W_l - W_l(0)| / |W_l(0)|
+
+    Parameters
+    ----------
+    before : mapping of str to Tensor
+        Parameters of the network before training, by name.
+    estimator : Estimator
+
+    Returns
+    -------
+    dict of str to float
+        By layer; infinite where all weights started at 0 and moved. Below 0.1 a layer has
+        hardly been trained.
+    """
+    squares: dict[str, Tensor] = {}
+    for name, parameter in estimator.network.named_parameters():
+        start = before[name].to(parameter.device)
+        moved = parameter.detach() - start
+        terms = torch.stack([(moved * moved).sum(), (start * start).sum()]).double()
+        layer = layer_of(name, estimator.model.layer_names)
+        squares[layer] = squares[layer] + terms if layer in squares else terms
+    return {
+        layer: (moved / start).sqrt().item() if moved > 0 else 0.0
+        for layer, (moved, start) in squares.items()
+    }
+
+
+def layer_of(parameter: str, layers: Sequence[str]) -> str:
+    """Name the layer that a parameter belongs to.
+
+    Parameters
+    ----------
+    parameter : str
+        As in ``network.named_parameters()``.
+    layers : sequence of str
+
+    Returns
+    -------
+    str
+        The layer whose name is part of the parameter's path (a connection "V1->V2" belongs to
+        "V2"), or else the module that holds it.
+    """
+    path = "".join(f".{part.rpartition('->')[2]}" for part in parameter.split(".")) + "."
+    inside = [layer for layer in layers if f".{layer}." in path]
+    return max(inside, key=len) if inside else parameter.rpartition(".")[0] or parameter
+
+
+def _update(
+    estimator: Estimator, batch: Batch, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+
+    def collect() -> None:
+        for name, parameter in parameters.items():
+            if parameter.grad is not None:
+                total[name] += parameter.grad
+        estimator.zero_grad(set_to_none=True)
+
+    estimator.zero_grad(set_to_none=True)
+    estimator(batch, collect)
+    collect()
+    return total

@@ -1,0 +1,293 @@
+"""Images for training: prepared once, held in memory, augmented and normalised batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainscore_lite.learning_rules.learning_rule import Batch, Phase
+from brainscore_lite.schema import ContractError
+from brainscore_lite.seeding import generator, torch_generator
+from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.training.settings import Augmentation, TrainingConfig
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+_RESIZED_AT_ONCE = 4096
+
+
+class LabelledImages(Protocol):
+    """Images to train on: what a training set must offer."""
+
+    @property
+    def name(self) -> str:
+        """What the images are called."""
+
+    @property
+    def train_images(self) -> NDArray[np.uint8]:
+        """Shape (n_images, height, width, 3)."""
+
+    @property
+    def train_labels(self) -> NDArray[np.integer]:
+        """Shape (n_images,): classes from 0."""
+
+    @property
+    def test_images(self) -> NDArray[np.uint8]:
+        """Shape (n_images, height, width, 3)."""
+
+    @property
+    def test_labels(self) -> NDArray[np.integer]:
+        """Shape (n_images,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """Part of a training set, resized to what the network sees and not yet normalised.
+
+    Parameters
+    ----------
+    pixels : uint8 Tensor, shape (n_images, size, size, 3)
+    labels : int64 Tensor, shape (n_images,)
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, positions: Tensor | slice) -> ImageSplit:
+        """Keep some of the images."""
+        return ImageSplit(self.pixels[positions], self.labels[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class Minibatches:
+    """All images of a training run, and the way from pixels to batches.
+
+    Parameters
+    ----------
+    splits : dict of str to ImageSplit
+        "train", "test" and, if some are kept apart, "validation".
+    preprocessing : Preprocessing
+        Of the network.
+    config : TrainingConfig
+    dtype : torch.dtype
+        Of the network's weights.
+    """
+
+    splits: dict[str, ImageSplit]
+    preprocessing: Preprocessing
+    config: TrainingConfig
+    dtype: torch.dtype
+
+    @classmethod
+    def prepare(
+        cls,
+        images: LabelledImages,
+        preprocessing: Preprocessing,
+        *,
+        config: TrainingConfig,
+        dtype: torch.dtype,
+    ) -> Minibatches:
+        """Resize all images once and cut the validation split from the training images.
+
+        Raises
+        ------
+        ContractError
+            If images and labels do not fit each other, or a class has too few images to split.
+        """
+        splits = {}
+        for part in ("train", "test"):
+            pixels, labels = _checked(images, part)
+            splits[part] = ImageSplit(
+                torch.from_numpy(_resized(pixels, preprocessing)).to(config.device),
+                torch.from_numpy(labels.astype(np.int64)).to(config.device),
+            )
+        if config.validation_fraction > 0:
+            kept = stratified(
+                splits["train"].labels.cpu().numpy(),
+                config.validation_fraction,
+                rng=generator(config.seed, "training", "validation"),
+                name=images.name,
+            )
+            whole, apart = splits["train"], torch.from_numpy(kept).to(config.device)
+            splits["validation"] = whole.select(apart.nonzero().squeeze(1))
+            splits["train"] = whole.select((~apart).nonzero().squeeze(1))
+        return cls(splits, preprocessing, config, dtype)
+
+    @property
+    def n_steps(self) -> int:
+        """Training steps in an epoch."""
+        return -(-len(self.splits["train"]) // self.config.batch_size)
+
+    def epoch(self, number: int, phase: Phase) -> Iterator[Batch]:
+        """Shuffle, augment and normalise the training images.
+
+        The random numbers depend on the seed and on the epoch's number only, so an epoch can be
+        repeated without those before it.
+
+        Parameters
+        ----------
+        number : int
+            From 1.
+        phase : Phase
+            Says whether batches carry labels and views.
+
+        Yields
+        ------
+        Batch
+        """
+        train, config = self.splits["train"], self.config
+        order_of, jitter, of_views = (
+            torch_generator(config.seed, "training", purpose, str(number))
+            for purpose in ("order", "augmentation", "views")
+        )
+        order = torch.randperm(len(train), generator=order_of).to(config.device)
+        for chosen in torch.split(order, config.batch_size):
+            pixels = train.pixels[chosen]
+            views = [
+                self.normalised(augmented(pixels, config.augmentation, rng=of_views))
+                for _ in range(phase.views)
+            ]
+            yield Batch(
+                images=self.normalised(augmented(pixels, config.augmentation, rng=jitter)),
+                labels=train.labels[chosen] if phase.labels else None,
+                views=torch.stack(views) if views else None,
+            )
+
+    def probe(self, n_images: int) -> ImageSplit:
+        """Take a fixed random sample of the training images, to measure on at every epoch."""
+        train = self.splits["train"]
+        rng = torch_generator(self.config.seed, "training", "probe")
+        sample = torch.randperm(len(train), generator=rng)[:n_images]
+        return train.select(sample.to(self.config.device))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Do what `preprocessing` does after resizing.
+
+        Parameters
+        ----------
+        pixels : uint8 Tensor, shape (batch, size, size, 3)
+
+        Returns
+        -------
+        Tensor, shape (batch, channels, size, size)
+            Equal to ``preprocessing.batch`` to rounding; channels vary fastest in memory.
+        """
+        asked = self.preprocessing
+        std = torch.tensor(asked.std, dtype=self.dtype, device=pixels.device)
+        offset = torch.tensor(asked.mean, dtype=self.dtype, device=pixels.device) / std
+        channels = pixels.to(self.dtype)
+        if asked.channels == "L":
+            weights = torch.tensor(_LUMINANCE, dtype=self.dtype, device=pixels.device)
+            channels = (channels @ weights)[..., None]
+        elif asked.channels == "BGR":
+            channels = channels.flip(-1)
+        return (channels * (asked.scale / 255 / std) - offset).permute(0, 3, 1, 2)
+
+
+def augmented(pixels: Tensor, augmentation: Augmentation, *, rng: torch.Generator) -> Tensor:
+    """Flip and shift each image at random, all images at once.
+
+    Parameters
+    ----------
+    pixels : Tensor, shape (batch, height, width, channels)
+    augmentation : Augmentation
+    rng : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor, shape (batch, height, width, channels)
+    """
+    if augmentation == Augmentation():
+        return pixels
+    n, height, width, _ = pixels.shape
+    reach = augmentation.shift
+    down, right = torch.randint(-reach, reach + 1, (2, n, 1), generator=rng)
+    rows = _reflected(torch.arange(height) + down, height)
+    columns = _reflected(torch.arange(width) + right, width)
+    if augmentation.flip:
+        mirrored = torch.rand((n, 1), generator=rng) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    image = torch.arange(n)[:, None, None]
+    rows, columns, image = (each.to(pixels.device) for each in (rows, columns, image))
+    return pixels[image, rows[:, :, None], columns[:, None, :]]
+
+
+def stratified(
+    labels: NDArray[np.int64], fraction: float, *, rng: np.random.Generator, name: str
+) -> NDArray[np.bool_]:
+    """Choose the same fraction of every class at random.
+
+    Parameters
+    ----------
+    labels : int array, shape (n_images,)
+    fraction : float
+    rng : numpy.random.Generator
+    name : str
+        Of the images, for the message.
+
+    Returns
+    -------
+    bool array, shape (n_images,)
+
+    Raises
+    ------
+    ContractError
+        If a class would be empty on one of the sides.
+    """
+    kept = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        n_kept = round(len(members) * fraction)
+        if not 0 < n_kept < len(members):
+            raise ContractError(
+                f"images '{name}': class {label} has {len(members)} training images, too few to "
+                f"keep a fraction of {fraction:g} for validation. Give more images or another "
+                "validation_fraction."
+            )
+        kept[rng.permutation(members)[:n_kept]] = True
+    return kept
+
+
+def _reflected(positions: Tensor, length: int) -> Tensor:
+    last = max(length - 1, 1)
+    folded = positions.remainder(2 * last)
+    return torch.minimum(folded, 2 * last - folded).clamp(max=length - 1)
+
+
+def _checked(images: LabelledImages, part: str) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    pixels, labels = getattr(images, f"{part}_images"), getattr(images, f"{part}_labels")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not len(pixels):
+        raise ContractError(
+            f"images '{images.name}': {part}_images are {pixels.dtype} of shape {pixels.shape}; "
+            "expected uint8 of shape (n_images, height, width, 3), n_images > 0."
+        )
+    if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise ContractError(
+            f"images '{images.name}': {part}_labels are {labels.dtype} of shape {labels.shape}; "
+            f"expected whole numbers from 0, one for each of {len(pixels)} images."
+        )
+    return pixels, labels
+
+
+def _resized(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    size = preprocessing.size
+    if pixels.shape[1:3] == (size, size) and preprocessing.resize in (None, size):
+        return np.ascontiguousarray(pixels)
+    resize = dataclasses.replace(
+        preprocessing, scale=255.0, mean=(0.0,) * 3, std=(1.0,) * 3, channels="RGB"
+    )
+    chunks = (
+        resize.batch(pixels[start : start + _RESIZED_AT_ONCE]).round().astype(np.uint8)
+        for start in range(0, len(pixels), _RESIZED_AT_ONCE)
+    )
+    return np.ascontiguousarray(np.moveaxis(np.concatenate(list(chunks)), 1, -1))

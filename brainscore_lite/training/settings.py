@@ -1,0 +1,125 @@
+"""Everything that decides how a network is trained, apart from the rule and the network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from brainscore_lite.schema import ContractError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of a training image that leave its class as it is.
+
+    Parameters
+    ----------
+    flip : bool
+        Mirror left and right with probability 1/2.
+    shift : int
+        Largest shift in pixels, uniform in both directions; edges are filled by reflection.
+    """
+
+    flip: bool = False
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shift < 0:
+            raise ContractError(f"augmentation: shift is {self.shift}, expected at least 0 pixels.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a training run.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes through the training images, for each phase of the rule that names no number.
+    batch_size : int
+    optimizer : {"sgd", "adam"}
+        Stochastic gradient descent with (Nesterov) momentum, or Adam with decoupled weight decay.
+    lr : float
+        Learning rate at its peak.
+    momentum : float
+        Of "sgd".
+    weight_decay : float
+    schedule : {"constant", "cosine"}
+        How the learning rate goes on after the warm-up: it stays, or falls to 0 as half a cosine
+        over the phase.
+    warmup_epochs : float
+        Epochs over which the learning rate rises linearly from 0.
+    augmentation : Augmentation
+        Applied to training images and to views.
+    validation_fraction : float
+        Share of the training images, the same of every class, kept apart to decide when to stop.
+    target_accuracy : float, optional
+        Stop after the first epoch of the last phase whose validation accuracy reaches it.
+    checkpoint_epochs : tuple of int
+        After which epochs the weights are kept and the test accuracy is taken; 0 is before
+        training. The last epoch is always kept.
+    seed : int
+        Root of all randomness: weights, order, validation split, augmentation, the rule's own.
+    n_threads : int
+        Threads of torch; the same number gives the same bits.
+    device : str
+        Where to train: "cpu" or "cuda".
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: float = 0.0
+    augmentation: Augmentation = Augmentation()
+    validation_fraction: float = 0.0
+    target_accuracy: float | None = None
+    checkpoint_epochs: tuple[int, ...] = (0,)
+    seed: int = 0
+    n_threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 0), ("batch_size", 1), ("seed", 0), ("n_threads", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ContractError(
+                    f"training: {name} is {value!r}, expected a whole number of at least {least}."
+                )
+        self._check_between("lr", 0.0, float("inf"))
+        self._check_between("momentum", 0.0, 1.0)
+        self._check_between("weight_decay", 0.0, float("inf"))
+        self._check_between("warmup_epochs", 0.0, float("inf"))
+        self._check_between("validation_fraction", 0.0, 0.5)
+        self._check_choice("optimizer", ("sgd", "adam"))
+        self._check_choice("schedule", ("constant", "cosine"))
+        if any(epoch < 0 for epoch in self.checkpoint_epochs):
+            raise ContractError(
+                f"training: checkpoint_epochs are {self.checkpoint_epochs}, expected 0 or more."
+            )
+        if self.target_accuracy is not None:
+            self._check_between("target_accuracy", 0.0, 1.0)
+            if self.validation_fraction == 0:
+                raise ContractError(
+                    "training: target_accuracy needs validation images to be judged on (test "
+                    "accuracy is only reported). Set validation_fraction, for example to 0.1."
+                )
+
+    def _check_between(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high or value == float("inf"):
+            raise ContractError(
+                f"training: {name} is {value}, expected a number from {low:g} to {high:g}."
+            )
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise ContractError(
+                f"training: {name} is '{getattr(self, name)}', expected one of {list(choices)}."
+            )

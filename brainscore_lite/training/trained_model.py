@@ -1,0 +1,202 @@
+"""A trained network: what `fit` returns, what is recorded, and what is read back from disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from brainscore_lite.configuration import from_json
+from brainscore_lite.learning_rules import LEARNING_RULES
+from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
+from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.connections import Pool
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.model import Model, Step
+from brainscore_lite.schema import ContractError
+from brainscore_lite.seeding import torch_generator
+from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.training.history import History
+from brainscore_lite.training.measurement import weight_change
+from brainscore_lite.training.run_folder import RunFolder
+from brainscore_lite.training.settings import Augmentation, TrainingConfig
+
+_SETTINGS = (Area, Augmentation, ConvNet, Dense, Pool, Preprocessing, TrainingConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network with the rule that trained it; implements `Model`.
+
+    Parameters
+    ----------
+    name : str
+    estimator : Estimator
+        Holds the network; in evaluation mode.
+    rule : LearningRule
+    config : TrainingConfig
+    history : History
+        Of the whole run.
+    epoch : int
+        After which the weights were taken.
+    weight_change : dict of str to float
+        |W - W(0)| / |W(0)| by layer; below 0.1 a layer has hardly been
+        trained.
+    """
+
+    name: str
+    estimator: Estimator
+    rule: LearningRule
+    config: TrainingConfig
+    history: History
+    epoch: int
+    weight_change: dict[str, float]
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, epoch: int | None = None, network: nn.Module | None = None
+    ) -> TrainedModel:
+        """Read a trained network back.
+
+        Parameters
+        ----------
+        folder : path
+            Given to `fit`.
+        epoch : int, optional
+            One of the checkpoints; by default the end of training.
+        network : Module, optional
+            The module before training, where `fit` was given a module rather than an architecture.
+
+        Raises
+        ------
+        StorageError
+            If there is no such checkpoint, or training has not finished.
+        ContractError
+            If the run needs a module that was not given.
+        """
+        run = RunFolder(Path(folder))
+        asked = run.config()
+        config, rule, architecture = (
+            from_json(json.dumps(asked[part]), types=(*_SETTINGS, *map(type, _rules())))
+            for part in ("training", "rule", "network")
+        )
+        if network is None and architecture is None:
+            raise ContractError(
+                f"{folder} holds weights of a module that was not built from an architecture. Give "
+                "it as it was before training: TrainedModel.load(folder, network=module)."
+            )
+        estimator = bound(architecture if network is None else network, rule, config=config)
+        before = {n: p.detach().clone() for n, p in estimator.network.named_parameters()}
+        estimator.begin(estimator.phases()[-1])
+        state, epoch = run.state(epoch)
+        estimator.load_state_dict(state)
+        return cls.of(
+            estimator, rule, config=config, history=run.history(), epoch=epoch, before=before
+        )
+
+    @classmethod
+    def of(
+        cls,
+        estimator: Estimator,
+        rule: LearningRule,
+        *,
+        config: TrainingConfig,
+        history: History,
+        epoch: int,
+        before: Mapping[str, Tensor],
+    ) -> TrainedModel:
+        """Make a trained model of an estimator and of its parameters `before` training, by name."""
+        return cls(
+            name=f"{estimator.model.name}_{rule.name}",
+            estimator=estimator.eval(),
+            rule=rule,
+            config=config,
+            history=history,
+            epoch=epoch,
+            weight_change=weight_change(before, estimator),
+        )
+
+    @property
+    def network(self) -> nn.Module:
+        """The network alone."""
+        return self.estimator.network
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Accuracy by split: "train" (a sample), "validation" and "test", as far as measured."""
+        return self.history.accuracies(self.epoch)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Layers that can be recorded."""
+        return self.estimator.model.layer_names
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a response."""
+        return self.estimator.model.n_steps
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the input in pixels."""
+        return self.estimator.model.image_size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the network's input."""
+        return self.estimator.model.preprocessing
+
+    @property
+    def field_degrees(self) -> float | None:
+        """Visual field that the input spans, in degrees of visual angle."""
+        return self.estimator.model.field_degrees
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        """Run the dynamics that the rule says are probed (see `Model`)."""
+        yield from self.estimator.respond(images, layers)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Score the classes: shape (batch, n_classes)."""
+        return self.estimator.predict(images)
+
+
+def bound(network: nn.Module | ConvNet, rule: LearningRule, *, config: TrainingConfig) -> Estimator:
+    """Join a rule to a fresh network, as it is before training.
+
+    Parameters
+    ----------
+    network : Module, or ConvNet
+        A module is copied; settings are built with the configuration's seed.
+    rule : LearningRule
+    config : TrainingConfig
+
+    Returns
+    -------
+    Estimator
+
+    Raises
+    ------
+    ContractError
+        If the network is neither an architecture nor a module that implements `Model`.
+    UnsupportedNetworkError
+        If the rule cannot train the network.
+    """
+    if isinstance(network, nn.Module) and isinstance(network, Model):
+        fresh: nn.Module = copy.deepcopy(network)
+    elif isinstance(network, ConvNet):
+        fresh = network.build(torch_generator(config.seed, "network"))
+    else:
+        raise ContractError(
+            f"cannot train a {type(network).__name__}: expected an architecture (ConvNet) or a "
+            "torch module with name, layer_names, n_steps, image_size, preprocessing, "
+            "field_degrees and respond."
+        )
+    return rule.bind(fresh, torch_generator(config.seed, "rule")).to(config.device)
+
+
+def _rules() -> tuple[LearningRule, ...]:
+    return tuple(LEARNING_RULES.values())

@@ -1,0 +1,73 @@
+"""Partial least squares against scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.cross_decomposition import PLSRegression
+
+from brainscore_lite.metrics import PLS, Splits, cross_validate
+from brainscore_lite.schema import ContractError
+
+
+def features_and_responses(
+    n_stimuli: int, n_features: int, n_units: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make features with a spectrum that falls as 1/i, as networks and cortex have."""
+    rng = np.random.default_rng(1)
+    latent = rng.normal(size=(n_stimuli, 60)) / np.arange(1, 61)
+    X = latent @ rng.normal(size=(60, n_features)) + 0.01 * rng.normal(size=(n_stimuli, n_features))
+    Y = latent @ rng.normal(size=(60, n_units)) + 0.5 * rng.normal(size=(n_stimuli, n_units))
+    return X + 2, Y + 1
+
+
+def peer_r(X: np.ndarray, Y: np.ndarray, folds: tuple, **settings: object) -> np.ndarray:
+    scores = []
+    for fold in folds:
+        fitted = PLSRegression(scale=False, **settings).fit(X[fold.train], Y[fold.train])
+        pairs = zip(fitted.predict(X[fold.test]).T, Y[fold.test].T, strict=True)
+        scores.append([np.corrcoef(p, y)[0, 1] for p, y in pairs])
+    return np.array(scores)
+
+
+def test_score_equals_scikit_learn() -> None:
+    X, Y = features_and_responses(600, 900, 30)
+    folds = Splits(5).folds(len(X))
+    ours = cross_validate(X, Y, folds, regression="pls").r
+    theirs = peer_r(X, Y, folds, n_components=25)
+    assert abs(np.median(ours, axis=1).mean() - np.median(theirs, axis=1).mean()) < 5e-5
+
+
+def test_each_neuroid_equals_scikit_learn_run_to_convergence() -> None:
+    X, Y = features_and_responses(300, 400, 8)
+    folds = Splits(5).folds(len(X))
+    ours = cross_validate(X, Y, folds, regression=PLS(n_components=10)).r
+    theirs = peer_r(X, Y, folds, n_components=10, max_iter=100_000, tol=1e-15)
+    assert np.abs(ours - theirs).max() < 1e-6
+
+
+def test_exhausted_covariance_gives_least_squares() -> None:
+    X, Y = features_and_responses(100, 6, 3)
+    fold = Splits(5).folds(len(X))[0]
+    ours = cross_validate(X, Y, [fold], regression="pls").predictions[0]
+    design = np.column_stack([np.ones(len(fold.train)), X[fold.train]])
+    weights = np.linalg.lstsq(design, Y[fold.train], rcond=None)[0]
+    expected = np.column_stack([np.ones(len(fold.test)), X[fold.test]]) @ weights
+    np.testing.assert_allclose(ours, expected, atol=1e-7)
+
+
+def test_inner_scores_use_training_stimuli_only() -> None:
+    X, Y = features_and_responses(200, 100, 5)
+    folds = Splits(5).folds(len(X))
+    changed = Y.copy()
+    changed[folds[0].test] = 100.0
+    first = cross_validate(X, Y, folds[:1], regression="pls", inner=True)
+    second = cross_validate(X, changed, folds[:1], regression="pls", inner=True)
+    np.testing.assert_array_equal(first.inner_r, second.inner_r)
+    assert first.selection_scores()[0] > 0.3
+
+
+def test_too_few_stimuli_are_refused() -> None:
+    X, Y = features_and_responses(25, 40, 5)
+    with pytest.raises(ContractError, match="20 training stimuli cannot support 25 PLS components"):
+        cross_validate(X, Y, Splits(5).folds(25), regression="pls")
+    with pytest.raises(ContractError, match="n_components is 0, expected at least 1"):
+        PLS(n_components=0)

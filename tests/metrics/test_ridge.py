@@ -1,0 +1,88 @@
+"""Ridge against an explicit scikit-learn pipeline on the same folds."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge as PeerRidge
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from brainscore_lite.metrics import Fold, Ridge, Splits, cross_validate
+from brainscore_lite.schema import ContractError
+
+
+def features_and_responses(n_features: int, n_units: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    latent = rng.normal(size=(150, 12))
+    X = latent @ rng.normal(size=(12, n_features)) + rng.normal(size=(150, n_features)) + 5
+    Y = latent @ rng.normal(size=(12, n_units)) + 3 * rng.normal(size=(150, n_units)) + 2
+    return X, Y
+
+
+def peer_r(X: np.ndarray, Y: np.ndarray, folds: tuple[Fold, ...], regression: object) -> np.ndarray:
+    centre = StandardScaler(with_std=False)
+    scores = []
+    for fold in folds:
+        fitted = make_pipeline(centre, regression).fit(X[fold.train], Y[fold.train])
+        predicted = fitted.predict(X[fold.test])
+        scores.append(
+            [np.corrcoef(p, y)[0, 1] for p, y in zip(predicted.T, Y[fold.test].T, strict=True)]
+        )
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("n_features", [3, 60, 800])
+def test_equals_scikit_learn_with_a_penalty_per_neuroid(n_features: int) -> None:
+    X, Y = features_and_responses(n_features)
+    folds = Splits(5).folds(len(X))
+    penalties = tuple(np.logspace(-3, 6, 99))
+    ours = cross_validate(X, Y, folds, regression=Ridge(penalties, unit="absolute"))
+    theirs = peer_r(X, Y, folds, RidgeCV(alphas=penalties, alpha_per_target=True))
+    assert np.abs(ours.r - theirs).max() < 1e-8
+    fitted = RidgeCV(alphas=penalties, alpha_per_target=True)
+    fitted.fit(X[folds[0].train], Y[folds[0].train])
+    np.testing.assert_allclose(ours.penalties[0], fitted.alpha_)
+
+
+def test_fixed_penalty_equals_scikit_learn() -> None:
+    X, Y = features_and_responses(300)
+    folds = Splits(5).folds(len(X))
+    ours = cross_validate(X, Y, folds, regression=Ridge((1.0,), unit="absolute"))
+    assert np.abs(ours.r - peer_r(X, Y, folds, PeerRidge(alpha=1.0))).max() < 1e-8
+    assert (ours.penalties == 1.0).all()
+
+
+def test_relative_penalties_do_not_depend_on_the_scale_of_the_features() -> None:
+    X, Y = features_and_responses(100)
+    folds = Splits(5).folds(len(X))
+    one = cross_validate(X, Y, folds)
+    other = cross_validate(1e4 * X, Y, folds)
+    np.testing.assert_allclose(one.r, other.r, atol=1e-9)
+    np.testing.assert_allclose(one.penalties * 1e8, other.penalties)
+
+
+def test_inner_predictions_are_those_of_refitting_without_each_stimulus() -> None:
+    X, Y = features_and_responses(80, n_units=3)
+    fold = Splits(5).folds(len(X))[0]
+    ours = cross_validate(X, Y, [fold], regression=Ridge((50.0,), unit="absolute"), inner=True)
+    x, y = X[fold.train], Y[fold.train]
+    predicted = np.empty_like(y)
+    for left_out in range(len(x)):
+        rest = np.arange(len(x)) != left_out
+        fitted = PeerRidge(alpha=50.0).fit(x[rest], y[rest])
+        predicted[left_out] = fitted.predict(x[~rest])[0] - y[rest].mean(axis=0)
+    expected = [np.corrcoef(predicted[:, unit], y[:, unit])[0, 1] for unit in range(3)]
+    np.testing.assert_allclose(ours.inner_r[0], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("penalties", "unit", "sentence"),
+    [
+        ((), "relative", "at least one, all positive"),
+        ((0.0, 1.0), "relative", "at least one, all positive"),
+        ((1.0,), "percent", "unit is 'percent', expected one of"),
+    ],
+)
+def test_bad_settings_are_refused(penalties: tuple, unit: str, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        Ridge(penalties, unit=unit)

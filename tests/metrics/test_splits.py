@@ -1,0 +1,93 @@
+"""Folds: deterministic, complete, stratified, grouped, and Brain-Score's."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from brainscore_lite.metrics import Fold, Splits
+from brainscore_lite.metrics.splits import resolve_folds
+from brainscore_lite.schema import ContractError
+
+BLOCKS = np.repeat([f"block{i}" for i in range(8)], 10)
+
+
+def test_k_folds_test_every_stimulus_once_and_repeat() -> None:
+    folds = Splits(10, seed=4).folds(95)
+    np.testing.assert_array_equal(np.sort(np.concatenate([f.test for f in folds])), np.arange(95))
+    assert all(np.intersect1d(f.train, f.test).size == 0 for f in folds)
+    again = Splits(10, seed=4).folds(95)
+    assert all(np.array_equal(a.test, b.test) for a, b in zip(folds, again, strict=True))
+    other = Splits(10, seed=5).folds(95)
+    assert not all(np.array_equal(a.test, b.test) for a, b in zip(folds, other, strict=True))
+
+
+def test_strata_are_in_every_fold_in_proportion() -> None:
+    for fold in Splits(5).folds(80, strata=BLOCKS):
+        assert np.unique(BLOCKS[fold.test], return_counts=True)[1].tolist() == [2] * 8
+
+
+def test_groups_are_left_out_as_a_whole() -> None:
+    folds = Splits(8).folds(80, groups=BLOCKS)
+    assert sorted(np.unique(BLOCKS[f.test]).item() for f in folds) == sorted(set(BLOCKS))
+
+
+def test_shuffle_is_brain_scores_split() -> None:
+    ours = Splits(10, seed=1, kind="shuffle").folds(80, strata=BLOCKS)
+    peer = StratifiedShuffleSplit(n_splits=10, train_size=0.9, random_state=1)
+    for fold, (train, test) in zip(ours, peer.split(BLOCKS, BLOCKS), strict=True):
+        np.testing.assert_array_equal(fold.train, np.sort(train))
+        np.testing.assert_array_equal(fold.test, np.sort(test))
+
+
+@pytest.mark.parametrize(
+    ("splits", "arguments", "sentence"),
+    [
+        (Splits(10), {"n_stimuli": 8}, "8 stimuli cannot be split into 10 folds"),
+        (Splits(10), {"n_stimuli": 20}, "leave 2 to test, expected at least 3"),
+        (
+            Splits(12),
+            {"n_stimuli": 80, "strata": BLOCKS},
+            "stratum 'block0' has 10 stimuli, fewer than the 12 splits",
+        ),
+        (
+            Splits(10),
+            {"n_stimuli": 80, "groups": BLOCKS},
+            "8 groups cannot be left out in 10 splits. Set n_splits to 8",
+        ),
+        (
+            Splits(5),
+            {"n_stimuli": 80, "groups": BLOCKS, "strata": BLOCKS},
+            "both strata and groups were given",
+        ),
+        (Splits(5), {"n_stimuli": 40, "strata": BLOCKS}, "one label for each of 40 stimuli"),
+        (
+            Splits(5, kind="shuffle"),
+            {"n_stimuli": 80, "groups": BLOCKS},
+            "groups need kind='k_fold'",
+        ),
+        (
+            Splits(5, kind="shuffle"),
+            {"n_stimuli": 6, "strata": ["a", "a", "a", "a", "a", "b"]},
+            "cannot split 6 stimuli",
+        ),
+    ],
+)
+def test_impossible_splits_are_refused(splits: Splits, arguments: dict, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        splits.folds(**arguments)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ContractError, match="n_splits is 1, expected at least 2"):
+        Splits(1)
+    with pytest.raises(ContractError, match="kind is 'bootstrap', expected one of"):
+        Splits(5, kind="bootstrap")
+    with pytest.raises(ContractError, match=r"train_size is 1\.5, expected between 0 and 1"):
+        Splits(5, train_size=1.5)
+
+
+def test_ready_folds_are_checked() -> None:
+    with pytest.raises(ContractError, match="names stimulus 12, but there are 10"):
+        resolve_folds([Fold(np.arange(5), np.array([6, 12]))], 10)
+    with pytest.raises(ContractError, match="split 0 tests stimuli that it was trained on"):
+        resolve_folds([Fold(np.arange(5), np.array([4, 6]))], 10)

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from brainscore_lite.benchmarks import benchmark
+from brainscore_lite.schema import ContractError
+from brainscore_lite.studies import Recording, load_model, score_model
+
+
+def test_images_shared_by_benchmarks_are_shown_once(monkeypatch):
+    shown = []
+    original = Recording.__call__
+
+    def counted(self, model, stimuli, **settings):
+        shown.append(stimuli.name)
+        return original(self, model, stimuli, **settings)
+
+    monkeypatch.setattr(Recording, "__call__", counted)
+    names = ("simulated_v4_it.V4.rsa", "simulated_v4_it.IT.rsa")
+    first, second = score_model("pixels", *(benchmark(name, n_draws=0) for name in names))
+    assert len(shown) == 1
+    assert (first.benchmark, second.benchmark) == names
+
+
+def test_a_score_says_how_it_was_recorded():
+    [score] = score_model("small_cnn_untrained", benchmark("simulated_v4_it.V4.rsa", n_draws=5))
+    known = score.provenance
+    assert known["model"] == "small_cnn_untrained"
+    assert known["task"] == "nothing (random weights)"
+    assert "images fill the field" in str(known.values())
+    assert known["layer"] in load_model("small_cnn_untrained").model.layer_names
+
+
+def test_a_named_layer_is_scored_on_all_stimuli():
+    target = benchmark("simulated_v4_it.V4.ridge", n_draws=0)
+    [score] = score_model("gabor", target, layer="complex")
+    assert score.provenance["layer_choice"] == "given"
+    assert score.values.sizes["split"] == 10
+
+
+def test_wide_layers_are_projected_only_beyond_a_number_of_stimuli():
+    model = load_model("gabor").model
+    stimuli = benchmark("simulated_v4_it.V4.rsa", n_draws=0).stimuli.select
+    names = benchmark("simulated_v4_it.V4.rsa", n_draws=0).stimuli.ids[:6]
+    whole = Recording(whole_up_to=6)(model, stimuli(names), layers=["simple"])
+    projected = Recording(whole_up_to=5)(model, stimuli(names), layers=["simple"])
+    assert whole.sizes["neuroid"] > projected.sizes["neuroid"] == 4096
+    inner = [(array.values @ array.values.T).ravel() for array in (whole, projected)]
+    assert np.corrcoef(*inner)[0, 1] > 0.99
+
+
+def test_an_unknown_layer_is_refused():
+    with pytest.raises(ContractError, match="has no layer 'V9'"):
+        score_model("pixels", benchmark("simulated_v4_it.V4.rsa", n_draws=0), layer="V9")

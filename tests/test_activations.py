@@ -1,0 +1,282 @@
+"""Recording a model's layers for a stimulus set."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.activations import RandomProjection, record
+from brainscore_lite.networks import Area, ConvNet, Dense, Pixels, Step, WrappedModel, wrap
+from brainscore_lite.schema import ContractError, check_activations
+from brainscore_lite.seeding import generator, torch_generator
+from brainscore_lite.stimuli import Preprocessing, StimulusSet
+
+NETWORK = ConvNet(
+    areas=(Area("V1", 6, norm="batch"), Area("V4", 4, kernel=5), Dense("IT", 12)),
+    n_classes=3,
+    image_size=16,
+    name="tiny",
+)
+
+
+def stimuli(n: int = 7, *, degrees: float | None = None) -> StimulusSet:
+    images = generator(0, "images").integers(0, 256, (n, 20, 20, 3), dtype=np.uint8)
+    ids = [f"image{i}" for i in range(n)]
+    return StimulusSet.from_arrays("noise", images, ids=ids, degrees=degrees)
+
+
+def wrapped(*parts: nn.Module) -> WrappedModel:
+    module = nn.Sequential(*parts)
+    layers = [str(i) for i in range(len(parts))]
+    return wrap(module, layers, Preprocessing(size=8), name="foreign")
+
+
+class Always(nn.Module):
+    """Returns one value, in place of the image that comes at a place of the batch."""
+
+    def __init__(self, value: float, *, at: int | None = None) -> None:
+        super().__init__()
+        self.value = value
+        self.at = at
+
+    def forward(self, images: Tensor) -> Tensor:
+        changed = images.clone()
+        changed[slice(None) if self.at is None else self.at] = self.value
+        return changed
+
+
+@dataclass
+class Stepping:
+    """Three steps; "late" is reached at the last (`partly`: of the first batch only)."""
+
+    n_steps: int = 3
+    partly: bool = False
+    growing: bool = False
+    name: str = "stepping"
+    layer_names: tuple[str, ...] = ("early", "late")
+    image_size: int = 4
+    field_degrees: float | None = None
+    preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(size=4))
+    n_batches: int = 0
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        self.n_batches += 1
+        for index in range(self.n_steps):
+            early = images[:, :1] * (index + 1)
+            if self.growing and index:
+                early = early.repeat(1, 2, 1, 1)
+            reached = {"early": early}
+            if index == 2 and not (self.partly and self.n_batches > 1):
+                reached["late"] = images.mean((2, 3))
+            yield Step(index, reached)
+
+
+def test_recording_holds_the_model_s_activations_with_their_places() -> None:
+    network = NETWORK.build(torch_generator(0))
+    recorded = record(network, stimuli())
+    check_activations(recorded)
+    assert recorded.dims == ("stimulus", "neuroid")
+    assert recorded.dtype == np.float32
+    images = torch.from_numpy(np.stack([network.preprocessing(stimuli().image("image3"))]))
+    with torch.inference_mode():
+        (step,) = network.respond(images)
+    for layer in network.layer_names:
+        here = recorded.isel(neuroid=recorded.layer.values == layer).sel(stimulus="image3")
+        expected = step.activations[layer].flatten().numpy()
+        np.testing.assert_allclose(here.values, expected, atol=1e-5)
+    neuroid = recorded.isel(neuroid=2 * 256 + 5 * 16 + 7)
+    assert [int(neuroid[each]) for each in ("channel", "row", "column")] == [2, 5, 7]
+    unit = recorded.isel(neuroid=recorded.layer.values == "IT").isel(neuroid=4)
+    assert [int(unit[each]) for each in ("channel", "row", "column")] == [4, -1, -1]
+
+
+def test_layers_are_recorded_in_the_order_asked() -> None:
+    recorded = record(NETWORK.build(torch_generator(0)), stimuli(), layers=["IT", "V1"])
+    assert list(dict.fromkeys(recorded.layer.values)) == ["IT", "V1"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+def test_the_size_of_batches_does_not_change_the_result(batch_size: int) -> None:
+    network = NETWORK.build(torch_generator(0))
+    projection = RandomProjection(n_components=50)
+    reference = record(network, stimuli(), batch_size=7, projection=projection)
+    other = record(network, stimuli(), batch_size=batch_size, projection=projection)
+    np.testing.assert_allclose(other.values, reference.values, atol=1e-5, rtol=1e-5)
+
+
+def test_the_network_is_evaluated_and_its_mode_restored() -> None:
+    network = NETWORK.build(torch_generator(0)).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    record(network, stimuli())
+    assert all(part.training for part in network.modules())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_dropout_does_not_reach_a_recording() -> None:
+    model = wrapped(nn.Dropout(0.5), nn.Conv2d(3, 2, 3))
+    model.module.train()
+    np.testing.assert_array_equal(record(model, stimuli()), record(model, stimuli()))
+    assert model.module.training
+
+
+def test_average_pooling_leaves_one_neuroid_per_channel() -> None:
+    network = NETWORK.build(torch_generator(0))
+    whole, pooled = (record(network, stimuli(), pooling=p) for p in (None, "average"))
+    maps = whole.isel(neuroid=whole.layer.values == "V1").values.reshape(7, 6, -1)
+    here = pooled.isel(neuroid=pooled.layer.values == "V1")
+    np.testing.assert_allclose(here.values, maps.mean(2), atol=1e-6)
+    assert here.channel.values.tolist() == list(range(6))
+    assert set(here.row.values) == {-1}
+
+
+def test_unknown_pooling_is_refused() -> None:
+    with pytest.raises(ContractError, match="Pooling 'max' is unknown"):
+        record(Pixels(), stimuli(), pooling="max")  # type: ignore[arg-type]
+
+
+def test_projection_reaches_wide_layers_only() -> None:
+    network = NETWORK.build(torch_generator(0))
+    projection = RandomProjection(n_components=100, seed=3)
+    recorded = record(network, stimuli(), projection=projection)
+    widths = {layer: int((recorded.layer == layer).sum()) for layer in network.layer_names}
+    assert widths == {"V1": 100, "V4": 100, "IT": 12, "readout": 3}
+    whole = record(network, stimuli(), layers=["V1"]).values
+    expected = whole @ projection.matrix("V1", whole.shape[1]).toarray().T
+    here = recorded.isel(neuroid=recorded.layer.values == "V1")
+    np.testing.assert_allclose(here.values, expected, atol=1e-4)
+    assert set(here.channel.values) == {-1}
+
+
+def test_projection_is_sparse_with_the_stated_entries() -> None:
+    matrix = RandomProjection(n_components=400).matrix("V1", 10_000)
+    assert matrix.shape == (400, 10_000)
+    assert matrix.nnz / (400 * 10_000) == pytest.approx(1 / 100, rel=0.02)
+    np.testing.assert_allclose(np.unique(matrix.data), [-0.5, 0.5])
+
+
+def test_projection_keeps_distances() -> None:
+    features = generator(0, "features").standard_normal((12, 20_000)).astype(np.float32)
+    features *= np.linspace(0.5, 2, 12, dtype=np.float32)[:, np.newaxis]
+    projected = (RandomProjection(n_components=2000).matrix("V1", 20_000) @ features.T).T
+
+    def squared_distances(X: np.ndarray) -> np.ndarray:
+        return ((X[:, np.newaxis] - X[np.newaxis]) ** 2).sum(2)[np.triu_indices(12, 1)]
+
+    ratio = squared_distances(projected) / squared_distances(features)
+    # The relative standard deviation is sqrt(2 / n_components) = 0.032.
+    assert np.abs(ratio - 1).max() < 5 * 0.032
+
+
+def test_projection_follows_seed_and_layer() -> None:
+    def entries(seed: int, layer: str) -> np.ndarray:
+        return RandomProjection(n_components=10, seed=seed).matrix(layer, 400).toarray()
+
+    assert np.array_equal(entries(0, "V1"), entries(0, "V1"))
+    assert not np.array_equal(entries(0, "V1"), entries(1, "V1"))
+    assert not np.array_equal(entries(0, "V1"), entries(0, "V2"))
+
+
+def test_projection_onto_nothing_is_refused() -> None:
+    with pytest.raises(ContractError, match="onto 0 components keeps nothing"):
+        RandomProjection(n_components=0)
+
+
+def test_steps_are_a_dim_with_nan_where_no_signal_has_arrived() -> None:
+    recorded = record(Stepping(), stimuli(), batch_size=3)
+    assert recorded.dims == ("stimulus", "neuroid", "step")
+    late = recorded.isel(neuroid=recorded.layer.values == "late").values
+    assert np.isnan(late[..., :2]).all()
+    assert np.isfinite(late[..., 2]).all()
+    early = recorded.isel(neuroid=recorded.layer.values == "early").values
+    np.testing.assert_allclose(early[..., 2], 3 * early[..., 0], rtol=1e-5, atol=1e-6)
+
+
+def test_repeated_calls_of_a_wrapped_layer_are_recorded_as_steps() -> None:
+    cell = nn.Conv2d(3, 3, 3, padding=1)
+    module = nn.Sequential(cell, nn.ReLU(), cell)
+    model = wrap(module, ["0"], Preprocessing(size=8), name="twice", n_steps=2)
+    assert record(model, stimuli()).sizes == {"stimulus": 7, "neuroid": 192, "step": 2}
+
+
+def test_a_layer_absent_for_some_images_is_an_error() -> None:
+    with pytest.raises(
+        ContractError, match=r"'late'.*at step 2 for some images and absent.*first: 'image3'"
+    ):
+        record(Stepping(partly=True), stimuli(), batch_size=3)
+
+
+def test_a_layer_that_is_never_reached_is_an_error() -> None:
+    with pytest.raises(ContractError, match="Layer 'late' of model 'stepping' gave no activations"):
+        record(Stepping(n_steps=2), stimuli())
+
+
+def test_a_layer_that_changes_its_shape_is_an_error() -> None:
+    with pytest.raises(ContractError, match=r"'early' changes its shape from \(1, 4, 4\) to \(2,"):
+        record(Stepping(growing=True), stimuli())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_name_layer_and_stimulus(value: float) -> None:
+    model = wrapped(nn.Identity(), Always(value, at=2))
+    with pytest.raises(
+        ContractError, match=r"Layer '1' of model 'foreign' gives NaN or inf.*stimulus 'image2'"
+    ):
+        record(model, stimuli())
+
+
+def test_a_constant_layer_is_a_warning_with_its_name() -> None:
+    with pytest.warns(UserWarning, match="Layer '1' of model 'foreign' is constant over the 7"):
+        record(wrapped(nn.Identity(), Always(0.5)), stimuli())
+
+
+@pytest.mark.filterwarnings("ignore:Layer.*step [12]")
+def test_a_constant_step_is_a_warning_with_its_number() -> None:
+    gray = StimulusSet.from_arrays("gray", [np.full((4, 4), 9, np.uint8)] * 2, ids=["a", "b"])
+    with pytest.warns(UserWarning, match="'early' of model 'stepping' is constant.*at step 0"):
+        record(Stepping(), gray)
+
+
+def test_unknown_layer_lists_the_layers() -> None:
+    with pytest.raises(ContractError, match=r"no layer 'V5'.*Its layers are: V1, V4, IT, readout"):
+        record(NETWORK.build(torch_generator(0)), stimuli(), layers=["V5"])
+
+
+def test_images_are_placed_by_visual_degrees() -> None:
+    # Shown at 4 degrees, seen in a field of 8: the image fills the middle half.
+    recorded = record(Pixels(image_size=20, field_degrees=8.0), stimuli(degrees=4.0))
+    maps = recorded.values.reshape(7, 3, 20, 20)
+    np.testing.assert_allclose(maps[:, :, :4], 128 / 255, atol=1e-6)
+    assert maps[:, :, 5:15, 5:15].std() > 0.05
+    assert recorded.attrs["degrees"] == "images of 4 degrees in a field of 8 degrees"
+
+
+def test_attributes_tell_how_it_was_made() -> None:
+    projection = RandomProjection(n_components=10, seed=5)
+    attrs = record(Pixels(image_size=8), stimuli(), projection=projection).attrs
+    assert (attrs["model"], attrs["stimuli"], attrs["pooling"]) == ("pixels", "noise", "none")
+    assert attrs["stimuli_digest"] == stimuli().digest
+    assert json.loads(attrs["projection"])["seed"] == 5
+    assert json.loads(attrs["preprocessing"])["size"] == 8
+    assert len(attrs["preprocessing_digest"]) == 64
+    assert attrs["degrees"] == "size in degrees unknown: images fill the field"
+
+
+def test_memory_holds_one_batch_beside_the_result() -> None:
+    seen = []
+
+    class Counting(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return images
+
+    record(wrapped(Counting()), stimuli(), batch_size=3)
+    assert seen == [3, 3, 1]
+
+
+def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    record(Pixels(), stimuli(), progress=True)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,61 @@
+import json
+
+import pandas as pd
+import pytest
+
+from brainscore_lite import demo
+from brainscore_lite.demo import Demo, run_demo
+from brainscore_lite.tables import results_table
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The demo with two small models on the simulated recording."""
+    monkeypatch.setattr(demo, "NETWORKS", ("pixels", "small_cnn_untrained"))
+    monkeypatch.delenv("BRAINSCORE_LITE_MIRROR", raising=False)
+    return Demo(simulated=True, n_draws=20)
+
+
+def test_the_demo_writes_tables_and_figures(short, tmp_path, capsys):
+    rows = run_demo(short, output=tmp_path)
+    assert {row["model"] for row in rows} == {"pixels", "small_cnn_untrained"}
+    for name in ("scores.csv", "comparison.md", "comparison.tex", "scores.pdf", "layers.svg",
+                 "provenance.json"):  # fmt: skip
+        assert (tmp_path / name).stat().st_size > 100, name
+    assert "simulated" in (tmp_path / "comparison.md").read_text()
+    assert "simulated" in (tmp_path / "scores.svg").read_text()
+    printed = capsys.readouterr()
+    assert "say nothing about the brain" in " ".join(printed.err.split())
+    assert "simulated" in printed.out
+    table = pd.read_csv(tmp_path / "scores.csv")
+    pd.testing.assert_series_equal(table["raw"], results_table(rows)["raw"])
+
+
+def test_finished_models_are_kept_and_settings_decide(short, tmp_path, monkeypatch, capsys):
+    first = run_demo(short, output=tmp_path, progress=False)
+    capsys.readouterr()
+    again = run_demo(short, output=tmp_path)
+    assert "pixels: scored before, kept" in capsys.readouterr().err
+    assert json.dumps(first) == json.dumps(again)
+    run_demo(Demo(simulated=True, n_draws=21), output=tmp_path)
+    assert "kept" not in capsys.readouterr().err
+
+
+def test_without_recordings_the_demo_falls_back_and_says_so(short, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BRAINSCORE_LITE_MIRROR", str(tmp_path / "absent"))
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "cache")
+    rows = run_demo(Demo(n_draws=20), output=tmp_path / "out")
+    assert all(row["simulated"] for row in rows)
+    log = " ".join(capsys.readouterr().err.split())
+    assert "left out cowley2023_v4_210325.V4.ridge" in log
+    assert "simulated: no recordings are used" in log
+
+
+def test_a_model_that_cannot_be_had_is_left_out_with_the_reason(
+    short, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(demo, "NETWORKS", ("pixels", "squeezenet1_1"))
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "cache")
+    rows = run_demo(short, output=tmp_path)
+    assert {row["model"] for row in rows} == {"pixels"}
+    assert "left out squeezenet1_1:" in capsys.readouterr().err

@@ -1,0 +1,351 @@
+import dataclasses
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.datasets import load_images
+from brainscore_lite.learning_rules import UnsupportedNetworkError
+from brainscore_lite.networks import Area, ConvNet, Model, Pixels, Pool
+from brainscore_lite.schema import ContractError
+from brainscore_lite.storage import StorageError
+from brainscore_lite.training import (
+    Augmentation,
+    TrainedModel,
+    TrainingConfig,
+    TrainingDivergedError,
+    fit,
+    loop,
+)
+
+CONFIG = TrainingConfig(
+    epochs=4,
+    batch_size=40,
+    lr=0.02,
+    augmentation=Augmentation(flip=False, shift=1),
+    validation_fraction=0.1,
+    checkpoint_epochs=(0, 2),
+)
+
+
+def weights(model: TrainedModel) -> dict[str, Tensor]:
+    return model.estimator.state_dict()
+
+
+def same(one: TrainedModel, other: TrainedModel) -> bool:
+    first, second = weights(one), weights(other)
+    return set(first) == set(second) and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int, error: BaseException) -> None:
+    """Let training fail at the second step of an epoch."""
+    step = loop.TrainingLoop._train_step
+
+    def failing(self: Any, now: Any, batch: Any, index: int) -> Any:
+        if (now.number, index) == (epoch, 1):
+            raise error
+        return step(self, now, batch, index)
+
+    monkeypatch.setattr(loop.TrainingLoop, "_train_step", failing)
+
+
+def test_learns_and_reports(tiny: ConvNet, images: Any) -> None:
+    model = fit(tiny, "backprop", images=images, config=CONFIG)
+    assert set(model.accuracies) == {"train", "validation", "test"}
+    assert model.accuracies["test"] > 0.95
+    assert set(model.weight_change) == {"V1", "IT", "readout"}
+    assert all(change > 0 for change in model.weight_change.values())
+    table = model.history.table
+    assert set(table["epoch"]) == {0, 1, 2, 3, 4}
+    assert set(table[table["split"] == "test"]["epoch"]) == {0, 2, 4}
+    assert (model.history.alignment() > 0.999).all(axis=None)
+
+
+def test_a_trained_model_can_be_recorded(tiny: ConvNet, images: Any) -> None:
+    model = fit(tiny, "backprop", images=images, config=CONFIG)
+    assert isinstance(model, Model)
+    assert model.name == "tiny_backprop"
+    assert model.layer_names == ("V1", "IT", "readout")
+    assert (model.n_steps, model.image_size, model.field_degrees) == (1, 8, None)
+    assert model.preprocessing == tiny.eye
+    pixels = torch.from_numpy(model.preprocessing.batch(images.test_images))
+    (step,) = model.respond(pixels, ["readout"])
+    assert torch.equal(step.activations["readout"], model.predict(pixels))
+    assert not model.network.training
+
+
+@pytest.mark.parametrize("rule", ["backprop", "busy"])
+def test_same_seed_same_weights(rule: str, tiny: ConvNet, images: Any, busy: Any) -> None:
+    chosen = busy if rule == "busy" else rule
+    first, second = (fit(tiny, chosen, images=images, config=CONFIG) for _ in range(2))
+    assert same(first, second)
+    other = dataclasses.replace(CONFIG, seed=1)
+    assert not same(first, fit(tiny, chosen, images=images, config=other))
+
+
+def test_torch_is_left_as_it_was(tiny: ConvNet, images: Any) -> None:
+    def settings() -> tuple[object, ...]:
+        return (
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.get_rng_state().tolist(),
+        )
+
+    before = settings()
+    fit(tiny, "backprop", images=images, config=dataclasses.replace(CONFIG, n_threads=2))
+    assert settings() == before
+
+
+def test_rules_of_one_seed_start_from_the_same_weights(
+    tiny: ConvNet, images: Any, tmp_path: Path
+) -> None:
+    untrained = fit(tiny, "untrained", images=images, config=CONFIG)
+    assert untrained.epoch == 0
+    assert set(untrained.weight_change.values()) == {0.0}
+    fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    start = TrainedModel.load(tmp_path, epoch=0)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(
+            start.network.state_dict().values(),
+            untrained.network.state_dict().values(),
+            strict=True,
+        )
+    )
+    assert start.accuracies == pytest.approx(untrained.accuracies)
+
+
+def test_adam_and_float64_train(tiny: ConvNet, images: Any) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0)).double()
+    config = dataclasses.replace(CONFIG, optimizer="adam", lr=0.005)
+    model = fit(network, "backprop", images=images, config=config)
+    assert {tensor.dtype for tensor in model.network.parameters()} == {torch.float64}
+    assert model.accuracies["test"] > 0.9
+
+
+def test_a_given_module_stays_as_it_is(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    model = fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
+    with pytest.raises(ContractError, match=r"TrainedModel\.load\(folder, network=module\)"):
+        TrainedModel.load(tmp_path)
+    assert same(TrainedModel.load(tmp_path, network=network), model)
+    assert same(fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path), model)
+
+
+def test_dropout_in_a_foreign_module_repeats(tiny: ConvNet, images: Any) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    network.areas["IT"] = nn.Sequential(network.areas["IT"], nn.Dropout(0.5))
+    first, second = (fit(network, "backprop", images=images, config=CONFIG) for _ in range(2))
+    assert same(first, second)
+
+
+def test_reads_a_finished_run_back(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    model = fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    again = fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    loaded = TrainedModel.load(tmp_path)
+    for other in (again, loaded):
+        assert same(other, model)
+        assert other.accuracies == model.accuracies
+        assert other.weight_change == model.weight_change
+        assert other.config == CONFIG
+        assert other.rule == model.rule
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {
+        "config.json",
+        "history.csv",
+        "weights.safetensors",
+        "checkpoints/epoch_000.safetensors",
+        "checkpoints/epoch_002.safetensors",
+    }
+
+
+@pytest.mark.parametrize("rule", ["backprop", "busy"])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_resumes_to_the_same_weights(
+    rule: str,
+    epoch: int,
+    optimizer: Any,
+    tiny: ConvNet,
+    images: Any,
+    tmp_path: Path,
+    busy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = busy if rule == "busy" else rule
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, epochs=4 if rule != "busy" else 2)
+    whole = fit(tiny, chosen, images=images, config=config)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, epoch, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(tiny, chosen, images=images, config=config, folder=tmp_path)
+    resumed = fit(tiny, chosen, images=images, config=config, folder=tmp_path)
+    assert same(whole, resumed)
+    columns = ["epoch", "phase", "split", "loss", "accuracy"]
+    assert resumed.history.table[columns].equals(whole.history.table[columns])
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from conftest import toy_images
+from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.training import TrainingConfig, fit
+network = ConvNet(areas=(Area("V1", 4), Dense("IT", 8)), n_classes=2, image_size=8, name="tiny")
+config = TrainingConfig(epochs=300, batch_size=40, lr=0.001)
+fit(network, "backprop", images=toy_images(), config=config, folder=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_resumes_after_kills_to_the_same_weights(
+    tiny: ConvNet, images: Any, tmp_path: Path
+) -> None:
+    config = TrainingConfig(epochs=300, batch_size=40, lr=0.001)
+    here = str(Path(__file__).parent)
+    for _ in range(3):
+        killed = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), here])
+        while not (tmp_path / "progress.safetensors").exists() and killed.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+    resumed = fit(tiny, "backprop", images=images, config=config, folder=tmp_path)
+    assert same(resumed, fit(tiny, "backprop", images=images, config=config))
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_an_interruption_says_how_to_go_on(
+    tiny: ConvNet, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    (note,) = caught.value.__notes__
+    assert note == (
+        "Training was interrupted after epoch 2 of 4. Call fit with the same arguments, "
+        f"folder='{tmp_path}' among them, to go on from there."
+    )
+    with pytest.raises(StorageError, match=r"its training has not finished; epochs kept: \[0, 2\]"):
+        TrainedModel.load(tmp_path)
+    assert TrainedModel.load(tmp_path, epoch=2).epoch == 2
+    with pytest.raises(StorageError, match=r"no epoch 1; epochs kept: \[0, 2\]"):
+        TrainedModel.load(tmp_path, epoch=1)
+
+
+def test_an_interruption_without_a_folder_says_so(
+    tiny: ConvNet, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(monkeypatch, 1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(tiny, "backprop", images=images, config=CONFIG)
+    assert "nothing kept. Give fit a folder to resume from" in caught.value.__notes__[0]
+
+
+def test_refuses_to_resume_another_run(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    sentence = (
+        f"the folder {tmp_path} holds another training run: training.lr is 0.02 there, 0.5 here."
+    )
+    other = dataclasses.replace(CONFIG, lr=0.5)
+    with pytest.raises(ContractError, match=re.escape(sentence)):
+        fit(tiny, "backprop", images=images, config=other, folder=tmp_path)
+    with pytest.raises(ContractError, match=r"rule\.\w+ is 'Backprop' there, 'Untrained' here"):
+        fit(tiny, "untrained", images=images, config=CONFIG, folder=tmp_path)
+    fewer = dataclasses.replace(images, test_images=images.test_images[::-1])
+    with pytest.raises(ContractError, match=r"images\.sha256 is"):
+        fit(tiny, "backprop", images=fewer, config=CONFIG, folder=tmp_path)
+
+
+def test_stops_at_the_target_accuracy(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=50, target_accuracy=0.9, schedule="constant")
+    model = fit(tiny, "backprop", images=images, config=config, folder=tmp_path)
+    assert 0 < model.epoch < 50
+    table = model.history.table
+    validation = table[table["split"] == "validation"].set_index("epoch")["accuracy"]
+    assert validation[model.epoch] >= 0.9
+    assert (validation[1 : model.epoch - 1] < 0.9).all()
+    assert model.accuracies["test"] > 0.5
+    assert TrainedModel.load(tmp_path).epoch == model.epoch
+
+
+def test_divergence_keeps_the_last_good_state(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, lr=1e30, warmup_epochs=0.0)
+    sentence = (
+        r"training diverged in epoch 1 \(phase 'training'\): the loss is (nan|inf) at step \d; "
+        rf"the state after epoch 0 is kept in {tmp_path}\. Lower the learning rate \(lr=1e\+30\)"
+    )
+    with pytest.raises(TrainingDivergedError, match=sentence):
+        fit(tiny, "backprop", images=images, config=config, folder=tmp_path)
+    assert TrainedModel.load(tmp_path, epoch=0).weight_change["V1"] == 0
+
+
+def test_refuses_a_network_that_the_rule_cannot_train(tiny: ConvNet, images: Any) -> None:
+    network = tiny.build(torch.Generator()).requires_grad_(False)
+    with pytest.raises(UnsupportedNetworkError, match="none of its weights can be trained"):
+        fit(network, "backprop", images=images, config=CONFIG)
+
+
+@pytest.mark.parametrize("network", [nn.Linear(2, 2), Pixels()], ids=["module", "model"])
+def test_refuses_what_is_no_trainable_model(network: Any, images: Any) -> None:
+    sentence = rf"cannot train a {type(network).__name__}: expected an architecture \(ConvNet\)"
+    with pytest.raises(ContractError, match=sentence):
+        fit(network, "backprop", images=images, config=CONFIG)
+
+
+def test_digits_are_learned_and_read_back(tmp_path: Path) -> None:
+    network = ConvNet(
+        areas=(Area("V1", 16), Area("IT", 32, pool_in=Pool("max", 2))),
+        n_classes=10,
+        image_size=8,
+        name="digits_net",
+    )
+    config = TrainingConfig(epochs=4, batch_size=32, lr=0.02, augmentation=Augmentation(shift=1))
+    digits = load_images("digits")
+    model = fit(network, "backprop", images=digits, config=config, folder=tmp_path)
+    assert model.accuracies["test"] > 0.93
+    assert same(TrainedModel.load(tmp_path), model)
+
+
+def test_refuses_more_classes_than_the_readout_has(tiny: ConvNet, images: Any) -> None:
+    many = dataclasses.replace(images, train_labels=images.train_labels + 3)
+    with pytest.raises(
+        ContractError, match="have labels up to 4, but the network's readout has 2 classes"
+    ):
+        fit(tiny, "backprop", images=many, config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("network", "rule", "sentence"),
+    [
+        ("resnet9000", "backprop", "no architecture is called 'resnet9000'; there are: small_cnn"),
+        ("small_cnn", "magic", "no learning rule is called 'magic'; there are: backprop, untr"),
+    ],
+)
+def test_refuses_unknown_names(network: str, rule: str, sentence: str, images: Any) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        fit(network, rule, images=images, config=CONFIG)
+
+
+def test_shows_progress_on_request(
+    tiny: ConvNet, images: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1)
+    fit(tiny, "backprop", images=images, config=config)
+    assert capfd.readouterr() == ("", "")
+    fit(tiny, "backprop", images=images, config=config, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "training 1/1: loss" in err

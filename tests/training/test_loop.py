@@ -1,0 +1,82 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import brainscore_lite.training
+from brainscore_lite.learning_rules import LEARNING_RULES, Batch, Estimator
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.training import TrainingConfig
+from brainscore_lite.training.loop import TrainingLoop
+from brainscore_lite.training.minibatches import Minibatches
+
+FILES = sorted(Path(brainscore_lite.training.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_rule_is_named(path: Path) -> None:
+    words = set(re.findall(r"\w+", path.read_text(encoding="utf-8").lower()))
+    classes = {type(rule).__name__.lower() for rule in LEARNING_RULES.values()}
+    assert not words & (set(LEARNING_RULES) | classes)
+
+
+def looped(estimator: Estimator, images: Any, config: TrainingConfig) -> TrainingLoop:
+    minibatches = Minibatches.prepare(
+        images, estimator.model.preprocessing, config=config, dtype=torch.float32
+    )
+    loop = TrainingLoop(estimator, minibatches, config=config, folder=None, progress=False)
+    loop.run()
+    return loop
+
+
+@pytest.fixture
+def busy_estimator(busy: Any, tiny: ConvNet) -> Estimator:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    return busy.bind(network, torch.Generator().manual_seed(0))
+
+
+def test_phases_follow_each_other(busy_estimator: Estimator, images: Any) -> None:
+    config = TrainingConfig(epochs=3, batch_size=60)
+    before = {name: p.detach().clone() for name, p in busy_estimator.named_parameters()}
+    loop = looped(busy_estimator, images, config)
+    table = [(row["epoch"], row["phase"]) for row in loop.rows if row["split"] == "batches"]
+    assert table == [
+        (1, "decoder"),
+        (2, "decoder"),
+        (3, "learning"),
+        (4, "learning"),
+        (5, "learning"),
+    ]
+    assert all(not torch.equal(p, before[name]) for name, p in busy_estimator.named_parameters())
+
+
+def test_batches_hold_what_a_phase_asks_for(busy_estimator: Any, images: Any) -> None:
+    looped(busy_estimator, images, TrainingConfig(epochs=1, batch_size=60))
+    batches: list[Batch] = [b for b in busy_estimator.seen if len(b.images) == 60]
+    assert [b.labels is None for b in batches] == [True] * 4 + [False] * 2
+    assert [b.views is None for b in batches] == [False] * 4 + [True] * 2
+
+
+def test_the_lent_step_steps_and_rules_act_after_steps(
+    busy_estimator: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    step = TrainingLoop._step
+
+    def counted(self: TrainingLoop) -> None:
+        steps.append(self.optimizer)
+        step(self)
+
+    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    config = TrainingConfig(epochs=1, batch_size=60, schedule="constant", lr=0.1)
+    looped(busy_estimator, images, config)
+    assert len(steps) == 2 * 2 + 2 * 2  # 2 decoder epochs of 2 batches; 2 batches of 2 steps
+    assert busy_estimator.rates.item() == pytest.approx(4 * 0.02 + 2 * 0.1)
+
+
+def test_unlabelled_phases_have_no_alignment(busy_estimator: Estimator, images: Any) -> None:
+    rows = looped(busy_estimator, images, TrainingConfig(epochs=1, batch_size=60)).rows
+    measured = {row["epoch"]: "alignment.V1" in row for row in rows if row["split"] == "train"}
+    assert measured == {0: False, 1: False, 2: False, 3: True}
