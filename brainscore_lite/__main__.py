@@ -18,6 +18,7 @@ import brainscore_lite
 
 FAILED, INTERRUPTED = 1, 130
 PIPED_WIDTH = 200
+VALIDATION_FRACTION = 0.1
 
 app = typer.Typer(
     name="brainscore-lite",
@@ -194,7 +195,8 @@ def train(
     images: Annotated[str, typer.Option(help="An image set with labels.")] = "cifar10",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.", min=1)] = None,
     target_accuracy: Annotated[
-        float | None, typer.Option(help="Stop at this accuracy on the validation split.")
+        float | None,
+        typer.Option(help="Stop at this accuracy on a tenth of the training images kept apart."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The one seed of everything random.", min=0)] = 0,
     threads: Annotated[
@@ -217,6 +219,7 @@ def train(
         recipe,
         epochs=epochs or recipe.epochs,
         target_accuracy=target_accuracy,
+        validation_fraction=0.0 if target_accuracy is None else VALIDATION_FRACTION,
         seed=seed,
         n_threads=threads,
     )

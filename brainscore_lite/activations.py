@@ -28,11 +28,18 @@ NOWHERE = -1  # channel, row or column of a neuroid that has none
 
 @dataclass(frozen=True)
 class RandomProjection:
-    """Project wide layers onto few random directions that keep distances.
+    """Project wide layers onto few random directions that keep inner products.
 
-    Each entry of the matrix is, independently, +- sqrt(s / n_components) with probability
-    1 / (2 s) each, and 0 otherwise; s = sqrt(number of units). Layers of at most `n_components`
-    units are left as they are.
+    Every unit is added to one component, drawn at random, with a random sign, so that
+
+        E[<P x, P y>] = <x, y>,   Var[<P x, P y>] <= (|x|^2 |y|^2 + <x, y>^2) / n_components.
+
+    The mean over units is taken apart and comes back as the mean over components,
+
+        z = C P (x - m 1) + m sqrt(n_units / n_components) 1,   m = mean(x),
+
+    C centring over components: so distances, correlations between patterns and what regression
+    sees are all kept. Layers of at most `n_components` units are left as they are.
 
     Parameters
     ----------
@@ -43,8 +50,8 @@ class RandomProjection:
 
     References
     ----------
-    Achlioptas (2003), doi:10.1016/S0022-0000(03)00025-4;
-    Li, Hastie & Church (2006), doi:10.1145/1150402.1150436.
+    Charikar, Chen & Farach-Colton (2004), doi:10.1016/S0304-3975(03)00400-6;
+    Weinberger et al. (2009), doi:10.1145/1553374.1553516.
     """
 
     n_components: int = 4096
@@ -58,18 +65,31 @@ class RandomProjection:
             )
 
     def matrix(self, layer: str, n_units: int) -> sparse.csr_array:
-        """Return the matrix of a layer, shape (n_components, n_units)."""
+        """Return P of a layer, shape (n_components, n_units): one entry, +-1, in each column."""
         rng = generator(self.seed, "projection", layer)
-        s = math.sqrt(n_units)
-        counts = rng.binomial(n_units, 1 / s, size=self.n_components)
-        columns = [np.sort(rng.choice(n_units, count, replace=False)) for count in counts]
-        signs = rng.integers(0, 2, size=counts.sum(), dtype=np.int8).astype(np.float32) * 2 - 1
-        entries = signs * np.float32(math.sqrt(s / self.n_components))
-        starts = np.concatenate(([0], np.cumsum(counts)))
-        return sparse.csr_array(
-            (entries, np.concatenate(columns).astype(np.int32), starts.astype(np.int32)),
-            shape=(self.n_components, n_units),
-        )
+        components = rng.integers(0, self.n_components, size=n_units)
+        signs = rng.integers(0, 2, size=n_units, dtype=np.int8).astype(np.float32) * 2 - 1
+        entries = (signs, (components, np.arange(n_units)))
+        return sparse.csr_array(entries, shape=(self.n_components, n_units))
+
+
+def projected(patterns: Array, matrix: sparse.csr_array) -> Array:
+    """Project patterns, their means kept (see :class:`RandomProjection`).
+
+    Parameters
+    ----------
+    patterns : float32 array, shape (n, n_units)
+    matrix : sparse array, shape (n_components, n_units)
+
+    Returns
+    -------
+    float32 array, shape (n, n_components)
+    """
+    n_components, n_units = matrix.shape
+    mean = patterns.mean(axis=1, keepdims=True)
+    directions: Array = (matrix @ np.ascontiguousarray((patterns - mean).T)).T
+    directions -= directions.mean(axis=1, keepdims=True)
+    return directions + mean * np.float32(math.sqrt(n_units / n_components))
 
 
 def record(
@@ -179,7 +199,7 @@ class _LayerRecord:
                 "batches or steps, so its units cannot be followed. Record another layer."
             )
         if self.matrix is not None:
-            flat = (self.matrix @ np.ascontiguousarray(flat.T)).T
+            flat = projected(flat, self.matrix)
         batch = slice(first, first + len(flat))
         self.values[step, batch] = flat
         self.seen[step, batch] = True

@@ -10,7 +10,7 @@ import numpy as np
 
 from brainscore_lite.schema import ContractError
 
-_KIND = "kind"
+_KIND = "class"
 
 
 def to_json(settings: Any) -> str:

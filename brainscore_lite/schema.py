@@ -15,6 +15,7 @@ rdms           subject, stimulus, stimulus_other[, time_bin]   subject; scalars 
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import count
 
 import numpy as np
 import xarray as xr
@@ -155,7 +156,7 @@ def activations(
             "(stimulus, neuroid, step). Flatten channels, rows and columns into neuroids."
         )
     layers = _spread(layer, array.shape[1], "layer", name)
-    labels = _numbered_within(layers) if neuroid is None else _as_labels(neuroid)
+    labels = _as_labels(_numbered_within(layers) if neuroid is None else neuroid)
     given = {0: ("stimulus", stimulus), 1: ("neuroid", labels)}
     _check_lengths(array, given, f"activations '{name}'")
     coords: dict[Hashable, object] = {
@@ -403,12 +404,9 @@ def _spread(labels: str | Labels, n: int, what: str, name: str) -> NDArray[np.st
     return _as_labels(labels)
 
 
-def _numbered_within(layers: NDArray[np.str_]) -> NDArray[np.str_]:
-    counted = np.empty(len(layers), dtype=int)
-    for layer in np.unique(layers):
-        inside = layers == layer
-        counted[inside] = np.arange(inside.sum())
-    return np.char.add(np.char.add(layers, "."), counted.astype(str))
+def _numbered_within(layers: NDArray[np.str_]) -> list[str]:
+    counted = {str(layer): count() for layer in np.unique(layers)}
+    return [f"{layer}.{next(counted[layer])}" for layer in layers.tolist()]
 
 
 def _check_lengths(
@@ -450,7 +448,7 @@ def _check_unique(array: xr.DataArray, dims: tuple[str, ...], context: str) -> N
                 f"{context}: '{dim}' has no labels. Add them with .assign_coords({dim}=[...])."
             )
         labels = array.indexes[dim]
-        if not all(isinstance(label, str) for label in labels):
+        if labels.inferred_type != "string":
             raise ContractError(
                 f"{context}: '{dim}' labels are {labels.dtype}, expected strings. Convert with "
                 ".astype(str)."

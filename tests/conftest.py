@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -20,6 +21,12 @@ def mirror() -> Path:
             "needs recordings: set BRAINSCORE_LITE_MIRROR to a folder with <dataset>/<file>"
         )
     return Path(place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and lose much on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainscore_lite.activations import RandomProjection, record
+from brainscore_lite.activations import RandomProjection, projected, record
 from brainscore_lite.networks import Area, ConvNet, Dense, Pixels, Step, WrappedModel, wrap
 from brainscore_lite.schema import ContractError, check_activations
 from brainscore_lite.seeding import generator, torch_generator
@@ -145,30 +145,49 @@ def test_projection_reaches_wide_layers_only() -> None:
     widths = {layer: int((recorded.layer == layer).sum()) for layer in network.layer_names}
     assert widths == {"V1": 100, "V4": 100, "IT": 12, "readout": 3}
     whole = record(network, stimuli(), layers=["V1"]).values
-    expected = whole @ projection.matrix("V1", whole.shape[1]).toarray().T
+    expected = projected(whole, projection.matrix("V1", whole.shape[1]))
     here = recorded.isel(neuroid=recorded.layer.values == "V1")
     np.testing.assert_allclose(here.values, expected, atol=1e-4)
     assert set(here.channel.values) == {-1}
 
 
-def test_projection_is_sparse_with_the_stated_entries() -> None:
+def test_projection_adds_every_unit_to_one_component() -> None:
     matrix = RandomProjection(n_components=400).matrix("V1", 10_000)
     assert matrix.shape == (400, 10_000)
-    assert matrix.nnz / (400 * 10_000) == pytest.approx(1 / 100, rel=0.02)
-    np.testing.assert_allclose(np.unique(matrix.data), [-0.5, 0.5])
+    assert (abs(matrix).sum(axis=0) == 1).all()
+    assert abs(matrix.sum()) < 5 * 100  # as many +1 as -1, within five standard deviations
+    assert abs(matrix).sum(axis=1).max() < 25 + 6 * 5
+
+
+def skewed_patterns() -> np.ndarray:
+    """Rectified features with a large common mean, as a layer has them."""
+    rng = generator(0, "features")
+    common = rng.standard_normal((1, 20_000)) + 1
+    features = np.maximum(common + 0.7 * rng.standard_normal((12, 20_000)), 0)
+    return (features * np.linspace(0.5, 2, 12)[:, np.newaxis]).astype(np.float32)
 
 
 def test_projection_keeps_distances() -> None:
-    features = generator(0, "features").standard_normal((12, 20_000)).astype(np.float32)
-    features *= np.linspace(0.5, 2, 12, dtype=np.float32)[:, np.newaxis]
-    projected = (RandomProjection(n_components=2000).matrix("V1", 20_000) @ features.T).T
+    features = skewed_patterns()
+    found = projected(features, RandomProjection(n_components=2000).matrix("V1", 20_000))
 
     def squared_distances(X: np.ndarray) -> np.ndarray:
         return ((X[:, np.newaxis] - X[np.newaxis]) ** 2).sum(2)[np.triu_indices(12, 1)]
 
-    ratio = squared_distances(projected) / squared_distances(features)
+    ratio = squared_distances(found) / squared_distances(features)
     # The relative standard deviation is sqrt(2 / n_components) = 0.032.
     assert np.abs(ratio - 1).max() < 5 * 0.032
+
+
+def test_projection_keeps_means_and_correlations_of_patterns() -> None:
+    features = skewed_patterns()
+    found = projected(features, RandomProjection(n_components=2000).matrix("V1", 20_000))
+    np.testing.assert_allclose(
+        found.mean(axis=1) * np.sqrt(2000), features.mean(axis=1) * np.sqrt(20_000), rtol=1e-3
+    )
+    # The standard deviation of a correlation r is (1 - r^2) / sqrt(n_components) <= 0.022.
+    difference = np.corrcoef(found) - np.corrcoef(features)
+    assert np.abs(difference).max() < 5 * 0.022
 
 
 def test_projection_follows_seed_and_layer() -> None:

@@ -17,8 +17,9 @@ from brainscore_lite.ceilings import (
     split_half_reliability,
 )
 from brainscore_lite.datasets import load_dataset
-from brainscore_lite.metrics import CKA, METRICS, RSA, LinearPredictivity, rdm
+from brainscore_lite.metrics import CKA, METRICS, RSA, LinearPredictivity, compare_rdms, rdm
 from brainscore_lite.metrics.rdm import square
+from brainscore_lite.metrics.reliability import random_halves
 from brainscore_lite.schema import ContractError, rdms, responses
 
 RNG = np.random.default_rng(5)
@@ -93,7 +94,7 @@ def test_it_is_fast() -> None:
     trials = simulated(14, 1200, 60, 1.0)
     start = time.perf_counter()
     split_half_reliability(trials, n_splits=10)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 5
 
 
 def test_ceiling_is_the_root_of_the_mean_reliability() -> None:
@@ -135,7 +136,7 @@ def test_single_repetitions_are_left_out_and_counted() -> None:
 def test_one_repetition_is_refused_with_advice() -> None:
     single = labelled(simulated(1, 30, 3, 1.0))
     for ceiling, metric in ((SplitHalf(), METRICS["ridge"]), (RDMSplitHalf(), RSA())):
-        with pytest.raises(ContractError, match="one repetition, expected at least two: .* ceilin"):
+        with pytest.raises(ContractError, match=r"one repetition, expected at least two: .* ceil"):
             ceiling(single, metric)
     with pytest.raises(ContractError, match="trials have one repetition, expected at least two"):
         split_half_reliability(single.values)
@@ -203,20 +204,25 @@ def test_rdm_halves_have_the_reliability_of_independent_recordings() -> None:
 
 def test_reliability_of_the_v4_recording(mirror: object) -> None:
     trials = load_dataset("cowley2023_v4_210325")["V4"]
+    equal = split_half_reliability(trials.values, n_splits=20, equal_halves=True).mean(axis=0)
+    expected = pytest.approx([0.626, 0.748, 0.823], abs=0.01)
+    assert np.quantile(equal, [0.25, 0.5, 0.75]) == expected
+    assert equal.min() > 0.5
     ceiling = SplitHalf(n_splits=20)(trials, METRICS["ridge"])
-    reliability = ceiling["reliability"].mean("split")
-    low, middle, high = reliability.quantile([0.25, 0.5, 0.75])
-    assert float(middle) == pytest.approx(0.748, abs=0.01)
-    assert float(low) == pytest.approx(0.626, abs=0.01)
-    assert float(high) == pytest.approx(0.823, abs=0.01)
-    assert float(reliability.min()) > 0.5
+    every_trial = float(ceiling["reliability"].mean("split").median())
+    assert every_trial == pytest.approx(0.766, abs=0.01)
 
 
 def test_dissimilarities_of_the_v4_recording(mirror: object) -> None:
     trials = load_dataset("cowley2023_v4_210325")["V4"]
+    # The published figure standardises each neuroid over images; RSA takes responses as they are.
+    halves = random_halves(trials.values, n_splits=4, equal_halves=True)
+    first, second = ((h - h.mean(1, keepdims=True)) / h.std(1, keepdims=True) for h in halves)
+    between = np.mean([compare_rdms(rdm(a), rdm(b)) for a, b in zip(first, second, strict=True)])
+    assert between == pytest.approx(0.562, abs=0.01)
+    assert spearman_brown(between) == pytest.approx(0.720, abs=0.01)
     ceiling = RDMSplitHalf(n_splits=5)(trials, RSA(comparison="pearson"))
-    assert float(ceiling["half"].mean()) == pytest.approx(0.562, abs=0.01)
-    assert float(ceiling["reliability"].mean()) == pytest.approx(0.720, abs=0.01)
+    assert float(ceiling["half"].mean()) == pytest.approx(0.676, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -242,3 +248,21 @@ def test_one_group_matrix_has_no_ceiling(mirror: object) -> None:
     monkey = load_dataset("kriegeskorte2008_92")["monkeyIT"]
     with pytest.raises(ContractError, match="1 subject, expected at least two: a ceiling across"):
         LeaveOneSubjectOut()(monkey, RSA())
+
+
+def test_time_bins_have_ceilings_of_their_own() -> None:
+    early, late = simulated(6, 60, 5, 4.0), simulated(6, 60, 5, 0.5)
+    trials = responses(
+        np.stack([early, late], axis=-1),
+        stimulus=[f"s{i}" for i in range(60)],
+        neuroid=[f"n{i}" for i in range(5)],
+        region="V4",
+        animal="one",
+        time_bins=[(0, 50), (50, 100)],
+    )
+    ceiling = SplitHalf()(trials, METRICS["ridge"])
+    assert ceiling["ceiling"].dims == ("neuroid", "time_bin")
+    apart = SplitHalf()(labelled(late), METRICS["ridge"])
+    np.testing.assert_allclose(ceiling["ceiling"].isel(time_bin=1), apart["ceiling"])
+    with pytest.raises(ContractError, match="RDMSplitHalf takes one time bin"):
+        RDMSplitHalf()(trials, RSA())

@@ -27,7 +27,7 @@ def test_settings_survive_the_round_trip():
 
 
 def test_the_text_is_canonical():
-    assert to_json(Inner()) == '{"kind":"Inner","rate":0.1,"width":3}'
+    assert to_json(Inner()) == '{"class":"Inner","rate":0.1,"width":3}'
 
 
 @pytest.mark.parametrize("change", [{"name": "y"}, {"inners": (Inner(),)}, {"note": ""}])
@@ -63,4 +63,4 @@ def test_unknown_classes_and_fields_are_named():
     with pytest.raises(ContractError, match=r"settings name the class 'Inner'; known here: \[\]"):
         from_json(to_json(Inner()), types=())
     with pytest.raises(ContractError, match=r"'Inner' have unknown fields \['depth'\]"):
-        from_json('{"kind":"Inner","depth":1}', types=(Inner,))
+        from_json('{"class":"Inner","depth":1}', types=(Inner,))

@@ -57,7 +57,7 @@ def compare_rdms(
 
     Examples
     --------
-    >>> compare_rdms([1.0, 2.0, 4.0], [2.0, 4.0, 8.0], method="spearman")
+    >>> round(compare_rdms([1.0, 2.0, 4.0], [2.0, 4.0, 8.0], method="spearman"), 9)
     1.0
     """
     check_comparator(method)

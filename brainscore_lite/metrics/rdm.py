@@ -6,8 +6,14 @@ from typing import Literal, get_args
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from brainscore_lite.metrics.arrays import Array, as_numpy, like
-from brainscore_lite.metrics.gram import Gram, as_gram
+from brainscore_lite.metrics.arrays import (
+    Array,
+    as_array,
+    as_numpy,
+    check_matrix_shape,
+    like,
+)
+from brainscore_lite.metrics.gram import Gram, as_gram, column_batches
 from brainscore_lite.schema import ContractError
 
 Dissimilarity = Literal["correlation", "euclidean"]
@@ -47,6 +53,11 @@ def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
     [0.667, 0.667, 0.667]
     """
     check_dissimilarity(method)
+    if method == "correlation" and not isinstance(X, Gram):
+        X = as_array(X)
+        check_matrix_shape(X, name="X")
+        if X.shape[0] >= 2 and X.shape[1] <= X.shape[0]:
+            return condensed(_correlation_of_few(X))
     kernel = as_gram(X)
     if kernel.n_stimuli < 2:
         raise ContractError("one stimulus, expected at least two for a dissimilarity.")
@@ -75,8 +86,13 @@ def condensed(matrix: Array) -> Array:
     """
     xp = array_namespace(matrix)
     n = matrix.shape[0]
-    first, second = np.triu_indices(n, k=1)
-    return xp.take(xp.reshape(matrix, (-1,)), like(first * n + second, matrix))
+    result = xp.empty(n * (n - 1) // 2, dtype=matrix.dtype, device=device(matrix))
+    start = 0
+    for row in range(n - 1):
+        stop = start + n - 1 - row
+        result[start:stop] = matrix[row, row + 1 :]
+        start = stop
+    return result
 
 
 def square(distances: Array) -> Array:
@@ -129,12 +145,31 @@ def _correlation(kernel: Gram) -> Array:
     raw = kernel.products()
     covariance = raw - sums[:, None] * sums[None, :] / kernel.n_features
     variance = xp.linalg.diagonal(covariance)
-    constant = as_numpy(variance <= _CONSTANT_PATTERN * xp.linalg.diagonal(raw))
+    _refuse_constant(variance, xp.linalg.diagonal(raw))
+    norm = xp.sqrt(variance)
+    return 1 - covariance / (norm[:, None] * norm[None, :])
+
+
+def _correlation_of_few(X: Array) -> Array:
+    """Compute it from the patterns themselves, where these are smaller than a Gram matrix."""
+    xp = array_namespace(X)
+    patterns = xp.concat(list(column_batches(X)), axis=1)
+    sum_of_squares = xp.sum(patterns * patterns, axis=1)
+    patterns -= xp.mean(patterns, axis=1, keepdims=True)
+    variance = xp.sum(patterns * patterns, axis=1)
+    _refuse_constant(variance, sum_of_squares)
+    patterns /= xp.sqrt(variance)[:, None]
+    similarity = patterns @ patterns.T
+    similarity *= -1
+    similarity += 1
+    return similarity
+
+
+def _refuse_constant(variance: Array, sum_of_squares: Array) -> None:
+    constant = as_numpy(variance <= _CONSTANT_PATTERN * sum_of_squares)
     if constant.any():
         raise ContractError(
             f"{int(constant.sum())} of {constant.size} stimuli have the same value in every "
             f"feature (first: position {int(np.argmax(constant))}), so their correlation distance "
             "is not defined. Leave them out, choose another layer, or use method='euclidean'."
         )
-    norm = xp.sqrt(variance)
-    return 1 - covariance / (norm[:, None] * norm[None, :])

@@ -1,6 +1,7 @@
 """How reliable recorded responses and dissimilarities are, from repetitions and subjects."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -47,13 +48,14 @@ def spearman_brown(r: ArrayLike) -> NDArray[np.float64]:
 
 
 def split_half_reliability(
-    trials: ArrayLike, *, n_splits: int = 10, seed: int = 0
+    trials: ArrayLike, *, n_splits: int = 10, seed: int = 0, equal_halves: bool = False
 ) -> NDArray[np.float64]:
     """Compute the reliability of each neuroid from random halves of each stimulus's repetitions.
 
     Each half is averaged for each stimulus; the Pearson correlation of both over stimuli is
     corrected by Spearman-Brown. An odd number of repetitions gives halves of n // 2 and
-    n - n // 2, with the same correction.
+    n - n // 2 with the same correction, which falls short of the reliability of all n by little
+    (0.003 for 7 repetitions of reliability 0.7).
 
     Parameters
     ----------
@@ -62,6 +64,9 @@ def split_half_reliability(
     n_splits : int
         Random halvings.
     seed : int
+    equal_halves : bool
+        Leave out the odd repetition instead: then the reliability is that of an average of fewer
+        trials (0.03 lower in the same case).
 
     Returns
     -------
@@ -80,12 +85,18 @@ def split_half_reliability(
     >>> split_half_reliability(trials).mean().round(1)
     np.float64(0.9)
     """
-    first, second = _halves(_checked_trials(trials), n_splits, seed)
-    usable = np.isfinite(first[0]) & np.isfinite(second[0])
-    _warn_unsplit(usable)
-    # Stimuli that cannot be halved take the mean, which leaves sums of products untouched.
-    r = _correlate_over_stimuli(first, second, usable)
-    return spearman_brown(r)
+    halvings = _halvings(trials, n_splits=n_splits, seed=seed, equal_halves=equal_halves)
+    correlations: list[NDArray[np.float64]] = []
+    constant: list[NDArray[np.bool_]] = []
+    for number, (first, second) in enumerate(halvings):
+        usable = np.isfinite(first) & np.isfinite(second)
+        if number == 0:
+            _warn_unsplit(usable)
+        r, undefined = _correlate_over_stimuli(first, second, usable)
+        correlations.append(r)
+        constant.append(undefined)
+    _warn_constant(np.any(constant, axis=0))
+    return spearman_brown(np.stack(correlations))
 
 
 def rdm_split_half(
@@ -116,7 +127,7 @@ def rdm_split_half(
     ContractError
         If a stimulus has a single repetition.
     """
-    first, second = _halves(_checked_trials(trials), n_splits, seed)
+    first, second = random_halves(trials, n_splits=n_splits, seed=seed)
     unsplit = ~(np.isfinite(first[0]) & np.isfinite(second[0])).all(axis=1)
     if unsplit.any():
         raise ContractError(
@@ -201,41 +212,66 @@ def _checked_trials(trials: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
-def _halves(
-    trials: NDArray[np.float64], n_splits: int, seed: int
+def random_halves(
+    trials: ArrayLike, *, n_splits: int = 10, seed: int = 0, equal_halves: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Average random halves of each stimulus's repetitions.
+
+    Neuroids share the halving, so trials recorded together stay together.
+
+    Parameters
+    ----------
+    trials : array, shape (n_repetitions, n_stimuli, n_neuroids)
+        NaN where a trial was not recorded.
+    n_splits : int
+    seed : int
+    equal_halves : bool
+        Leave out one trial where their number is odd.
 
     Returns
     -------
     first, second : ndarray, shape (n_splits, n_stimuli, n_neuroids)
         NaN where a stimulus has fewer than two repetitions of a neuroid.
     """
-    n_repetitions, n_stimuli, n_neuroids = trials.shape
+    halvings = _halvings(trials, n_splits=n_splits, seed=seed, equal_halves=equal_halves)
+    first, second = zip(*halvings, strict=True)
+    return np.stack(first), np.stack(second)
+
+
+def _halvings(
+    trials: ArrayLike, *, n_splits: int, seed: int, equal_halves: bool
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield the two averages of each split, shape (n_stimuli, n_neuroids)."""
+    values = _checked_trials(trials)
+    n_repetitions, n_stimuli, n_neuroids = values.shape
     keys = generator(seed, "split_half").random((n_splits, n_stimuli, n_repetitions))
-    recorded = np.isfinite(trials)
-    halves = np.empty((2, n_splits, n_stimuli, n_neuroids))
+    recorded = np.isfinite(values)
+    groups = []
     for neuroids in _same_recorded(recorded):
         there = recorded[:, :, neuroids[0]].T
-        masks = _half_masks(keys, there)
-        values = np.where(there[:, :, None], trials[:, :, neuroids].transpose(1, 0, 2), 0.0)
-        stacked = masks.transpose(2, 0, 1, 3).reshape(n_stimuli, -1, n_repetitions) @ values
-        sums = stacked.reshape(n_stimuli, 2, n_splits, -1).transpose(1, 2, 0, 3)
-        counts = masks.sum(axis=3)[..., None]
-        averages = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-        if len(neuroids) == n_neuroids:
-            return averages[0], averages[1]
-        halves[..., neuroids] = averages
-    return halves[0], halves[1]
+        part = values if len(neuroids) == n_neuroids else values[:, :, neuroids]
+        known = part if there.all() else np.where(there.T[:, :, None], part, 0.0)
+        groups.append((neuroids, known, _half_masks(keys, there, equal_halves)))
+    for split in range(n_splits):
+        averages = np.empty((2, n_stimuli, n_neuroids))
+        for neuroids, known, masks in groups:
+            for half in range(2):
+                counts = masks[half, split].sum(axis=1)
+                weights = masks[half, split] / np.where(counts > 0, counts, np.nan)[:, None]
+                averages[half][:, neuroids] = np.einsum("sr,rsn->sn", weights, known)
+        yield averages[0], averages[1]
 
 
-def _half_masks(keys: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _half_masks(
+    keys: NDArray[np.float64], there: NDArray[np.bool_], equal: bool
+) -> NDArray[np.float64]:
     """Choose by random keys which recorded trials form each half.
 
     Parameters
     ----------
     keys : ndarray, shape (n_splits, n_stimuli, n_repetitions)
     there : ndarray of bool, shape (n_stimuli, n_repetitions)
+    equal : bool
 
     Returns
     -------
@@ -245,7 +281,8 @@ def _half_masks(keys: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[
     place = np.argsort(np.argsort(np.where(there, keys, np.inf), axis=2), axis=2)
     half = there.sum(axis=1)[:, None] // 2
     first = place < half
-    return np.stack([first, there & ~first & (half > 0)]).astype(np.float64)
+    second = (place < 2 * half) if equal else (there & (half > 0))
+    return np.stack([first, second & ~first]).astype(np.float64)
 
 
 def _same_recorded(recorded: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
@@ -276,23 +313,26 @@ def _warn_unsplit(usable: NDArray[np.bool_]) -> None:
 
 def _correlate_over_stimuli(
     first: NDArray[np.float64], second: NDArray[np.float64], usable: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Correlate halves over usable stimuli; shape (n_splits, n_neuroids)."""
-    n_usable = usable.sum(axis=0)
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Correlate halves over usable stimuli; r, and where a half is constant; (n_neuroids,)."""
+    whole = bool(usable.all())
     centred = []
     for half in (first, second):
-        known = half if usable.all() else np.where(usable, half, 0.0)
-        deviation = known - known.sum(axis=1, keepdims=True) / n_usable
-        centred.append(deviation if usable.all() else np.where(usable, deviation, 0.0))
+        known = half if whole else np.where(usable, half, 0.0)
+        deviation = known - known.sum(axis=0) / usable.sum(axis=0)
+        centred.append(deviation if whole else np.where(usable, deviation, 0.0))
     a, b = centred
-    product = np.einsum("ksn,ksn->kn", a, b)
-    norm = np.sqrt(np.einsum("ksn,ksn->kn", a, a) * np.einsum("ksn,ksn->kn", b, b))
+    product = np.einsum("sn,sn->n", a, b)
+    norm = np.sqrt(np.einsum("sn,sn->n", a, a) * np.einsum("sn,sn->n", b, b))
     constant = norm == 0
+    return np.where(constant, 0.0, product / np.where(constant, 1.0, norm)), constant
+
+
+def _warn_constant(constant: NDArray[np.bool_]) -> None:
     if constant.any():
         warnings.warn(
-            f"{int(constant.any(axis=0).sum())} of {norm.shape[1]} neuroids respond alike to "
-            "every stimulus in a half; their reliability counts as 0.",
+            f"{int(constant.sum())} of {constant.size} neuroids respond alike to every stimulus "
+            "in a half; their reliability counts as 0.",
             NoReliabilityWarning,
             stacklevel=3,
         )
-    return np.where(constant, 0.0, product / np.where(constant, 1.0, norm))

@@ -14,8 +14,9 @@ from brainscore_lite.metrics.splits import Fold
 from brainscore_lite.schema import ContractError
 
 PenaltyUnit = Literal["relative", "absolute"]
-_CHUNK_COLUMNS = 4096
+_CHUNK_BYTES = 64 * 2**20
 _RANK_TOLERANCE = 1e-13
+_FACTOR_TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -148,28 +149,24 @@ class _LeaveOneOut:
         xp = array_namespace(self.y)
         n_train, n_units = self.y.shape
         n_penalties = self.shrunk.shape[1]
-        if n_penalties == 1:
+        if n_penalties == 1 or self.vectors.shape[1] == 0:
             return xp.zeros_like(self.y[0, :], dtype=xp.int64)
         axes, mixing = _compressed(self.shrunk)
-        width = max(1, _CHUNK_COLUMNS // axes.shape[1])
+        rank, n_axes = axes.shape
+        width = max(1, _CHUNK_BYTES // (8 * n_train * n_penalties))
         chosen = []
         for start in range(0, n_units, width):
             columns = slice(start, start + width)
-            projected, unexplained = self.projected[:, columns], self.unexplained[:, columns]
-            stacked = xp.reshape(axes[:, :, None] * projected[:, None, :], (axes.shape[0], -1))
-            parts = xp.reshape(self.vectors @ stacked, (n_train, axes.shape[1], -1))
-            errors = [
-                self._mean_square(parts, mixing[:, a], self.left_out[:, a], unexplained)
-                for a in range(n_penalties)
-            ]
-            chosen.append(xp.argmin(xp.stack(errors), axis=0))
+            projected = self.projected[:, columns]
+            stacked = xp.reshape(axes[:, :, None] * projected[:, None, :], (rank, -1))
+            parts = xp.reshape(self.vectors @ stacked, (n_train, n_axes, -1))
+            parts = xp.reshape(xp.permute_dims(parts, (1, 0, 2)), (n_axes, -1))
+            residuals = xp.reshape(mixing.T @ parts, (n_penalties, n_train, -1))
+            residuals += self.unexplained[None, :, columns]
+            residuals /= self.left_out.T[:, :, None]
+            residuals *= residuals
+            chosen.append(xp.argmin(xp.sum(residuals, axis=1), axis=0))
         return xp.concat(chosen)
-
-    @staticmethod
-    def _mean_square(parts: Array, mixing: Array, left_out: Array, unexplained: Array) -> Array:
-        xp = array_namespace(parts)
-        residual = mixing @ parts + unexplained
-        return xp.mean((residual / left_out[:, None]) ** 2, axis=0)
 
     def inner_correlation(self, best: Array) -> Array:
         """Correlate responses with their leave-one-out predictions at the chosen penalties.
@@ -188,12 +185,13 @@ class _LeaveOneOut:
 
 
 def _compressed(shrunk: Array) -> tuple[Array, Array]:
-    """Factorise the shrinkage factors, axes @ mixing, to rounding error.
+    """Factorise the shrinkage factors, axes @ mixing, each column to 1e-13 of its norm.
 
     As functions of the eigenvalue the factors of neighbouring penalties are nearly collinear:
     99 penalties over nine decades span about 30 dimensions.
     """
     xp = array_namespace(shrunk)
-    left, values, right = xp.linalg.svd(shrunk, full_matrices=False)
-    rank = max(1, int(xp.sum(xp.astype(values > 1e-15 * values[0], xp.int64))))
-    return left[:, :rank] * values[None, :rank], right[:rank, :]
+    norms = xp.linalg.vector_norm(shrunk, axis=0, keepdims=True)
+    left, values, right = xp.linalg.svd(shrunk / norms, full_matrices=False)
+    rank = int(xp.sum(xp.astype(values > _FACTOR_TOLERANCE * values[0], xp.int64)))
+    return left[:, :rank] * values[None, :rank], right[:rank, :] * norms

@@ -97,9 +97,8 @@ class Splits:
         if strata is not None and groups is not None:
             raise ContractError("both strata and groups were given; choose one.")
         splitter, labels = self._splitter(n_stimuli, strata, groups)
-        arguments = (np.zeros(n_stimuli), labels, labels)
         try:
-            pairs = list(splitter.split(*arguments))
+            pairs = list(splitter.split(np.zeros(n_stimuli), labels, groups))
         except ValueError as error:
             raise ContractError(f"cannot split {n_stimuli} stimuli: {error}") from error
         folds = tuple(Fold(train=np.sort(train), test=np.sort(test)) for train, test in pairs)

@@ -87,6 +87,7 @@ def squeezenet1_1(untrained: torch.Generator | None = None) -> WrappedModel:
         SQUEEZENET_LAYERS,
         SQUEEZENET_PREPROCESSING,
         name=_named("squeezenet1_1", untrained),
+        channels_last=True,
     )
 
 
@@ -133,6 +134,7 @@ def efficientnet_lite0(untrained: torch.Generator | None = None) -> WrappedModel
         EFFICIENTNET_LAYERS,
         EFFICIENTNET_PREPROCESSING,
         name=_named("efficientnet_lite0", untrained),
+        channels_last=True,
     )
 
 
@@ -173,6 +175,7 @@ def resnet_cifar(depth: int, untrained: torch.Generator | None = None) -> Wrappe
         [*blocks, "linear"],
         CIFAR_PREPROCESSING,
         name=_named(f"resnet{depth}_cifar", untrained),
+        channels_last=True,
     )
 
 

@@ -29,19 +29,25 @@ UNTRAINED = "nothing (random weights)"
 FIXED = "nothing (fixed filters)"
 
 RECIPE = TrainingConfig(
-    epochs=8,
-    batch_size=128,
-    optimizer="sgd",
-    lr=0.05,
-    schedule="cosine",
-    augmentation=Augmentation(flip=True, shift=4),
-    validation_fraction=0.1,
+    epochs=4,
+    batch_size=64,
+    lr=0.03,
+    warmup_epochs=0.5,
     weight_decay=5e-4,
+    augmentation=Augmentation(flip=True, shift=2),
     n_threads=2,
 )
 """Settings by which the demo's small network learns CIFAR-10."""
 
-DIGITS_RECIPE = replace(RECIPE, epochs=15, batch_size=32, augmentation=Augmentation(shift=1))
+DIGITS_RECIPE = TrainingConfig(
+    epochs=8,
+    batch_size=32,
+    lr=0.03,
+    warmup_epochs=1.0,
+    weight_decay=5e-4,
+    augmentation=Augmentation(shift=3),
+    n_threads=2,
+)
 """The same for the small set of digits that comes with scikit-learn."""
 
 

@@ -32,7 +32,7 @@ class Recording:
 
     whole_up_to: int = 200
     projection: RandomProjection = RandomProjection()
-    batch_size: int = 32
+    batch_size: int = 8
 
     def __call__(
         self,

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from brainscore_lite.datasets import load_dataset
-from brainscore_lite.metrics import RSA, compare_rdms, rdm
+from brainscore_lite.metrics import CKA, RSA, Metric, compare_rdms, rdm
 from brainscore_lite.metrics.comparison import compare_resampled
 from brainscore_lite.metrics.correlation import UndefinedCorrelationWarning
 from brainscore_lite.metrics.rank_statistics import Concordance
@@ -109,7 +109,7 @@ def test_large_matrices_are_compared_fast() -> None:
     for method in COMPARATORS:
         start = time.perf_counter()
         compare_rdms(a, b, method=method)
-        assert time.perf_counter() - start < 3
+        assert time.perf_counter() - start < 20  # seconds; quadratic counting would take minutes
 
 
 def test_bad_dissimilarities_are_refused() -> None:
@@ -195,3 +195,35 @@ def test_human_and_monkey_it_agree_as_published(mirror: object) -> None:
     for comparison, value in (("pearson", 0.491), ("spearman", 0.439)):
         similarity = RSA(comparison=comparison)(human, monkey)
         assert float(similarity.squeeze()) == pytest.approx(value, abs=5e-4)
+
+
+@pytest.mark.parametrize("metric", [RSA(), RSA(comparison="kendall_tau_a"), CKA()])
+def test_time_bins_are_compared_one_by_one(metric: Metric) -> None:
+    source = activations(PATTERNS, stimulus=NAMES, layer="conv")
+    late = PATTERNS[:, :30] + 0.1 * RNG.normal(size=(40, 30))
+    target = responses(
+        np.stack([RNG.normal(size=(40, 30)), late], axis=-1)[None],
+        stimulus=NAMES,
+        neuroid=[f"n{i}" for i in range(30)],
+        region="IT",
+        animal="one",
+        time_bins=[(0, 50), (50, 100)],
+    )
+    values = metric(source, target)
+    assert values.dims == ("time_bin",)
+    assert values[1] > values[0] + 0.2
+    assert values[1] == pytest.approx(float(metric(source, recorded(late[None]))))
+    drawn = metric.resampled(source, target, np.ones((3, 40), dtype=int))
+    assert drawn.dims == ("draw", "time_bin")
+    np.testing.assert_allclose(drawn[2], values, atol=1e-9)
+
+
+def test_subjects_keep_their_time_bins() -> None:
+    source = activations(PATTERNS, stimulus=NAMES, layer="conv")
+    bins = xr.concat([RSA().matrix(source)] * 2, dim="time_bin").transpose(..., "time_bin")
+    bins = bins.assign_coords(
+        start_ms=("time_bin", [0.0, 50.0]), end_ms=("time_bin", [50.0, 100.0])
+    )
+    values = RSA()(source, bins)
+    assert values.dims == ("subject", "time_bin")
+    np.testing.assert_allclose(values, 1.0)

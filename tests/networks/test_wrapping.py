@@ -152,3 +152,13 @@ def test_no_layer_and_no_step_are_refused() -> None:
         wrap(nn.Sequential(nn.ReLU()), [], EYE, name="net")
     with pytest.raises(ContractError, match="n_steps=0; it must be at least 1"):
         wrap(nn.Sequential(nn.ReLU()), ["0"], EYE, name="net", n_steps=0)
+
+
+def test_the_memory_layout_does_not_change_the_numbers() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())
+    found = []
+    for channels_last in (False, True):
+        model = wrap(module, ["0", "2"], EYE, name="net", channels_last=channels_last)
+        found += [step.activations for step in model.respond(images())]
+    for layer, activations in found[0].items():
+        torch.testing.assert_close(found[1][layer], activations, atol=1e-5, rtol=1e-4)

@@ -1,6 +1,6 @@
 """A tiny network, toy images, and a made-up rule that uses everything the loop offers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,6 +42,15 @@ def toy_images(n_train: int = 120, n_test: int = 40, size: int = 8) -> ToyImages
     images[labels == 1, :, size // 2 :] += 60
     pixels = images.astype(np.uint8)
     return ToyImages(pixels[:n_train], labels[:n_train], pixels[n_train:], labels[n_train:])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small only lose time to threads waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

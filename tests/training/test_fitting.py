@@ -319,6 +319,22 @@ def test_digits_are_learned_and_read_back(tmp_path: Path) -> None:
     assert same(TrainedModel.load(tmp_path), model)
 
 
+@pytest.mark.slow
+def test_cifar10_is_learned(mirror: Path, tmp_path: Path) -> None:
+    whole = load_images("cifar10_jpeg")
+    some = dataclasses.replace(
+        whole,
+        train_images=whole.train_images[::20],
+        train_labels=whole.train_labels[::20],
+        test_images=whole.test_images[::20],
+        test_labels=whole.test_labels[::20],
+    )
+    config = TrainingConfig(epochs=3, batch_size=64, lr=0.02, warmup_epochs=0.5)
+    model = fit("small_cnn", "backprop", images=some, config=config, folder=tmp_path)
+    assert model.accuracies["test"] > 0.3
+    assert same(TrainedModel.load(tmp_path), model)
+
+
 def test_refuses_more_classes_than_the_readout_has(tiny: ConvNet, images: Any) -> None:
     many = dataclasses.replace(images, train_labels=images.train_labels + 3)
     with pytest.raises(
