@@ -1,24 +1,33 @@
 """The main job from end to end: models scored against recorded V4 and IT, as table and figure."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from brainscore_lite.activations import record
 from brainscore_lite.benchmarks import BENCHMARKS, Benchmark, benchmark
-from brainscore_lite.configuration import digest
+from brainscore_lite.configuration import digest, digest_bytes
 from brainscore_lite.datasets import DatasetError, load_images
 from brainscore_lite.figures import layer_heat_map, rdm_pair, save_figure, score_bars
 from brainscore_lite.metrics import RSA
 from brainscore_lite.schema import ContractError
-from brainscore_lite.storage import StorageError, load_json, save_json
+from brainscore_lite.storage import StorageError, atomic_write, load_json, save_json
 from brainscore_lite.studies import MODELS, NamedModel, Recording, load_model, score_layers
-from brainscore_lite.tables import comparison_table, marks, results_table, write_tables
+from brainscore_lite.tables import (
+    comparison_table,
+    marks,
+    results_table,
+    to_markdown,
+    write_tables,
+)
 
 RECORDED = (
     "cowley2023_v4_210325.V4.ridge",
@@ -42,7 +51,13 @@ RECORDED_FULL = (
     "kriegeskorte2008_92.humanIT.rsa",
     *(f"ratan_murty2021_rois.{region}.ridge" for region in ("FFA", "OFA", "EBA", "PPA")),
 )
+# The images on white are not to be had from an address; the same recording with those on gray is.
+ALTERNATIVES = {
+    f"algonauts2019_92.{region}.rsa": (f"algonauts2019_92_grey.{region}.rsa",)
+    for region in ("IT", "EVC")
+}
 SIMULATED = tuple(name for name in BENCHMARKS if name.startswith("simulated") and "cka" not in name)
+# From controls to trained networks; "small_cnn" is trained by the demo itself.
 NETWORKS = (
     "pixels",
     "gabor",
@@ -53,12 +68,12 @@ NETWORKS = (
     "efficientnet_lite0_untrained",
     "efficientnet_lite0",
 )
+PIPED_WIDTH = 200
 NETWORKS_FULL = (
     *NETWORKS,
     "alexnet_untrained",
     *(f"resnet{depth}_cifar{copy}" for depth in (20, 56) for copy in ("_untrained", "")),
 )
-"""From controls to trained networks; "small_cnn" is trained by the demo itself."""
 
 
 @dataclass(frozen=True)
@@ -113,28 +128,30 @@ def run_demo(
     folder = Path(output)
     console = Console(stderr=True, quiet=not progress, highlight=False)
     targets = _benchmarks(settings, console)
-    rows: list[dict[str, Any]] = []
-    layers: list[dict[str, Any]] = []
     models: dict[str, NamedModel] = {}
+    scored: dict[str, dict[str, Any]] = {}
     for name in NETWORKS_FULL if settings.full else NETWORKS:
         try:
             model = _model(name, settings, folder, console, progress=progress)
         except ContractError as error:
             console.print(f"[bold]left out[/bold] {name}: {error}")
             continue
-        scored = _scored(model, targets, settings, folder, console, progress=progress)
         models[name] = model
-        rows += scored["rows"]
-        layers += scored["layers"]
-    if not rows:
+        scored[name] = _scored(model, targets, settings, folder, console, progress=progress)
+    if not scored:
         raise ContractError("no model could be loaded; the log above says why for each.")
-    table = results_table(rows)
+    rows = [row for each in scored.values() for row in each["rows"]]
+    layers = [row for each in scored.values() for row in each["layers"]]
+    table, gains = results_table(rows), _gains(scored)
     write_tables(table, folder)
+    with atomic_write(folder / "gains.md") as temporary:
+        temporary.write_text(to_markdown(gains), encoding="utf-8")
     _draw(table, results_table(layers), folder)
     _draw_rdms(table, models, targets, settings, folder)
     save_json([each.provenance for each in targets], folder / "provenance.json")
     if progress:
-        _show(table)
+        _show(comparison_table(table), "score [95 % interval over stimuli]")
+        _show(gains, "trained minus untrained copy [95 % interval over stimuli, paired]")
         console.print(f"tables and figures: {folder}")
     return rows
 
@@ -143,10 +160,12 @@ def _benchmarks(settings: Demo, console: Console) -> list[Benchmark]:
     found: list[Benchmark] = []
     if not settings.simulated:
         for name in RECORDED_FULL if settings.full else RECORDED:
-            try:
-                found.append(benchmark(name, n_draws=settings.n_draws))
-            except (DatasetError, StorageError) as error:
-                console.print(f"[bold]left out[/bold] {name}: {error}")
+            for each in (name, *ALTERNATIVES.get(name, ())):
+                try:
+                    found.append(benchmark(each, n_draws=settings.n_draws))
+                    break
+                except (DatasetError, StorageError) as error:
+                    console.print(f"[bold]left out[/bold] {each}: {error}")
     if not found:
         console.print(
             "[bold]simulated:[/bold] no recordings are used; scores are against a simulated "
@@ -163,9 +182,7 @@ def _model(
         return load_model(name, seed=settings.seed)
     trained = f"{name}_{_training_images(console)}"
     console.print(f"training {name} on {MODELS[trained].task}")
-    model = load_model(
-        trained, seed=settings.seed, folder=folder / "models" / trained, progress=progress
-    )
+    model = load_model(trained, seed=settings.seed, folder=folder / "models", progress=progress)
     return replace(model, name=name)
 
 
@@ -194,6 +211,7 @@ def _scored(
             "settings": settings,
             "benchmarks": [[each.name, each.provenance] for each in targets],
             "model": [model.name, model.task, model.accuracy],
+            "responses": _probe(model, targets[0]),
         }
     )
     if path.is_file():
@@ -202,7 +220,9 @@ def _scored(
             console.print(f"{model.name}: scored before, kept")
             return kept
     console.print(f"scoring {model.name}")
-    rows, layers = [], []
+    rows: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    draws: dict[str, list[float]] = {}
     for target, result in zip(
         targets,
         score_layers(model, targets, recording=settings.recording, progress=progress),
@@ -210,13 +230,37 @@ def _scored(
     ):
         row = result.score.to_row()
         rows.append(row)
+        draws[target.name] = result.score.drawn().tolist()
         layers += [
             row | {"layer": layer, "raw": raw, "low": None, "high": None, "normalized": None}
             for layer, raw in result.by_layer.items()
         ]
         console.print(f"  {target.name}: {row['raw']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
-    save_json({"key": key, "rows": rows, "layers": layers}, path)
-    return {"rows": rows, "layers": layers}
+    done = {"key": key, "rows": rows, "layers": layers, "draws": draws}
+    save_json(done, path)
+    return done
+
+
+def _probe(model: NamedModel, target: Benchmark) -> str:
+    """Digest what the model makes of one image, so that other weights are never mistaken for it."""
+    first = target.stimuli.select(target.stimuli.ids[:1])
+    with warnings.catch_warnings(action="ignore"):  # one image says nothing of constant layers
+        return digest_bytes(record(model.model, first).values.tobytes())
+
+
+def _gains(scored: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Compare trained networks with their untrained copies, drawn on the same stimuli."""
+    cells: dict[str, dict[str, str]] = {}
+    for name, copy in ((each, f"{each}_untrained") for each in scored):
+        if copy not in scored:
+            continue
+        cells[name] = {}
+        for row, other in zip(scored[name]["rows"], scored[copy]["rows"], strict=True):
+            target = row["benchmark"]
+            difference = np.subtract(*(scored[each]["draws"][target] for each in (name, copy)))
+            low, high = np.nanquantile(difference, [0.025, 0.975])
+            cells[name][target] = f"{row['raw'] - other['raw']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis("model")
 
 
 def _draw(table: pd.DataFrame, layers: pd.DataFrame, folder: Path) -> None:
@@ -246,21 +290,23 @@ def _draw_rdms(
             target.metric.matrix(activations),
             target.target,
             names=(f"{best['model']}, {best['layer']}", f"recorded {target.region}"),
-            categories=dict(
-                zip(target.stimuli.ids, target.stimuli.coords["category"], strict=True)
-            ),
+            categories=_categories(target),
             title=target.name,
             note=marks(rows),
         )
         save_figure(figure, folder / f"rdm_{target.region}")
 
 
-def _show(table: pd.DataFrame) -> None:
-    shown = comparison_table(table)
-    printed = Table(title="score [95 % interval over stimuli]", box=None, pad_edge=False)
+def _categories(target: Benchmark) -> dict[str, str] | None:
+    labels = target.stimuli.coords.get("category")
+    return None if labels is None else dict(zip(target.stimuli.ids, labels, strict=True))
+
+
+def _show(table: pd.DataFrame, title: str) -> None:
+    printed = Table(title=title, title_justify="left", box=None, pad_edge=False)
     printed.add_column("model")
-    for column in shown.columns:
+    for column in table.columns:
         printed.add_column(str(column).replace(".", "\n"), justify="right")
-    for name, row in shown.iterrows():
+    for name, row in table.iterrows():
         printed.add_row(str(name), *map(str, row))
-    Console(file=sys.stdout).print(printed)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(printed)

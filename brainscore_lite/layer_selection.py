@@ -8,6 +8,7 @@ choose on one random half of the stimuli and score on the other, repeatedly.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def _halved(
     if isinstance(benchmark.metric, RSA):
         layers = {name: benchmark.metric.matrix(layer) for name, layer in layers.items()}
     labels = benchmark.target["stimulus"].values.astype(str)
-    names, values, draws, ceilings = [], [], [], []
+    names, values, draws = [], [], []
     for choose_on, score_on in halves.halves(len(labels)):
         name = best_layer(benchmark, layers, choose_on=labels[choose_on], score_on=labels[score_on])
         target = _restricted(benchmark.target, labels[score_on])
@@ -175,14 +176,11 @@ def _halved(
         values.append(comparison.values())
         if benchmark.n_draws:
             draws.append(comparison.resampled(benchmark.weights[:, score_on]))
-        if benchmark.ceiling is not None:
-            own = benchmark.ceiling(target, benchmark.metric)
-            ceilings.append(own.mean("split") if "split" in own.dims else own)
     how = f"on one half of the stimuli, scored on the other; {halves.n_repeats} random halvings"
     return LayerScores(
         score=benchmark.score(
             xr.concat(values, dim="split"),
-            ceiling=xr.concat(ceilings, dim="split", data_vars="all") if ceilings else None,
+            ceiling=_half_ceilings(benchmark, halves),
             draws=xr.concat(draws, dim="split") if draws else None,
             provenance=_choice(attrs, names, how) | {"halves_seed": halves.seed},
         ),
@@ -191,6 +189,20 @@ def _halved(
             for name, layer in layers.items()
         },
     )
+
+
+@lru_cache(maxsize=64)
+def _half_ceilings(benchmark: Benchmark, halves: RandomHalves) -> xr.Dataset | None:
+    """Measure the ceiling of every scoring half; the same for all models."""
+    if benchmark.ceiling is None:
+        return None
+    labels = benchmark.target["stimulus"].values.astype(str)
+    ceilings = []
+    for _, score_on in halves.halves(len(labels)):
+        target = _restricted(benchmark.target, labels[score_on])
+        own = benchmark.ceiling(target, benchmark.metric)
+        ceilings.append(own.mean("split") if "split" in own.dims else own)
+    return xr.concat(ceilings, dim="split", data_vars="all")
 
 
 def _attrs(layers: Mapping[str, xr.DataArray]) -> dict[str, Any]:

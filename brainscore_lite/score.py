@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainscore_lite.schema import ContractError
 
@@ -16,6 +17,8 @@ NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 def aggregate(parts: xr.DataArray) -> xr.DataArray:
     """Average the parts of a score: mean over splits, median over neuroids, mean over subjects.
 
+    Among bootstrap draws, parts that a draw leaves undefined (NaN) are left out.
+
     Parameters
     ----------
     parts : DataArray, dims any of (draw, split, neuroid, subject, time_bin)
@@ -24,13 +27,13 @@ def aggregate(parts: xr.DataArray) -> xr.DataArray:
     -------
     DataArray, dims those of (draw, time_bin) that `parts` has
     """
-    result = parts
+    result, skipna = parts, "draw" in parts.dims
     if "split" in result.dims:
-        result = result.mean("split", skipna=False)
+        result = result.mean("split", skipna=skipna)
     if "neuroid" in result.dims:
-        result = result.median("neuroid", skipna=False)
+        result = result.median("neuroid", skipna=skipna)
     if "subject" in result.dims:
-        result = result.mean("subject", skipna=False)
+        result = result.mean("subject", skipna=skipna)
     return result
 
 
@@ -140,11 +143,25 @@ class Score:
         """
         if not 0 < level < 1:
             raise ContractError(f"level is {level}, expected between 0 and 1.")
+        low, high = np.nanquantile(self.drawn(), [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def drawn(self) -> NDArray[np.float64]:
+        """Aggregate every bootstrap draw; two models on one benchmark share their draws.
+
+        Returns
+        -------
+        ndarray, shape (n_draws,)
+
+        Raises
+        ------
+        ContractError
+            If the score was made without bootstrap draws.
+        """
         if self.draws is None:
             raise ContractError(f"{self.benchmark}: scored without bootstrap draws; set n_draws.")
-        draws = aggregate(self.draws).values
-        low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        values: NDArray[np.float64] = aggregate(self.draws).values
+        return values
 
     def to_row(self) -> dict[str, Any]:
         """Write the score as one row of a tidy table."""

@@ -1,6 +1,7 @@
 """Comparison of dissimilarity matrices, plain and with resampled stimuli."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import numpy as np
@@ -178,27 +179,48 @@ def _weighted_products(
 
 def _weighted_spearman(a: Floats, b: Floats, counts: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Correlate average ranks within the drawn pairs."""
-    source, others = RankOrder.of(a), [RankOrder.of(other) for other in b]
-    values = np.empty((len(counts), len(b)))
-    undefined = np.empty(values.shape, dtype=bool)
-    for draws in _chunks(counts, len(a)):
+    ranked = [RankOrder.of(vector) for vector in (a, *b)]
+    moments = (_compiled_moments if find_spec("numba") else _rank_moments)(ranked, counts)
+    n_drawn, squares, products = np.moveaxis(moments, -1, 0)
+    n_drawn = np.where(n_drawn > 0, n_drawn, 1.0)
+    variances, covariances = squares / n_drawn, products / n_drawn
+    scale = n_drawn[:, 1:] ** 2
+    return _normalised(covariances[:, 1:], variances[:, :1], variances[:, 1:], scale, scale)
+
+
+def _rank_moments(ranked: Sequence[RankOrder], counts: Floats) -> Floats:
+    """Sum squares of centred ranks, and their products with those of the first vector.
+
+    Returns
+    -------
+    ndarray, shape (n_draws, n_vectors, 3)
+        Number of drawn pairs, squares, products.
+    """
+    moments = np.empty((len(counts), len(ranked), 3))
+    for draws in _chunks(counts, len(ranked[0].order)):
         weights = pair_weights(counts[draws])
-        n_drawn = weights.sum(axis=1)
-        n_drawn = np.where(n_drawn > 0, n_drawn, 1.0)
-        middle = (n_drawn[:, None] + 1) / 2  # the mean of the ranks of the drawn pairs
-        rank_a = source.ranks(weights) - middle
-        weighted_a = rank_a * weights
-        variance_a = np.einsum("dp,dp->d", weighted_a, rank_a) / n_drawn
-        for column, other in enumerate(others):
-            rank_b = other.ranks(weights) - middle
-            product = np.einsum("dp,dp->d", weighted_a, rank_b) / n_drawn
-            rank_b *= rank_b
-            variance_b = np.einsum("dp,dp->d", weights, rank_b) / n_drawn
-            scale = n_drawn**2
-            values[draws, column], undefined[draws, column] = _normalised(
-                product, variance_a, variance_b, scale, scale
-            )
-    return values, undefined
+        total = weights.sum(axis=1, keepdims=True)
+        weighted = weights
+        for column, vector in enumerate(ranked):
+            ranks = vector.ranks(weights) - (total + 1) / 2
+            if column == 0:
+                weighted = weights * ranks
+            moments[draws, column, 2] = np.einsum("dp,dp->d", weighted, ranks)
+            ranks *= ranks
+            moments[draws, column, 1] = np.einsum("dp,dp->d", weights, ranks)
+        moments[draws, :, 0] = total
+    return moments
+
+
+def _compiled_moments(ranked: Sequence[RankOrder], counts: Floats) -> Floats:
+    """Do the work of :func:`_rank_moments` in machine code."""
+    from brainscore_lite.metrics.compiled_ranks import rank_moments
+
+    first, second = np.triu_indices(counts.shape[1], k=1)
+    orders = np.stack([vector.order for vector in ranked])
+    runs = np.stack([vector.run for vector in ranked])
+    moments: Floats = rank_moments(counts, first, second, orders, runs)
+    return moments
 
 
 def _weighted_tau(a: Floats, b: Floats, counts: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -92,6 +92,8 @@ class CrossValidated:
         Returns
         -------
         array, shape (n_draws, n_splits, n_units)
+            NaN where a draw leaves a split without variation that all its stimuli have; 0, with a
+            warning, where these have none either.
         """
         n_stimuli = int(self.responses.shape[0])
         counts = check_weights(weights, n_stimuli)
@@ -101,11 +103,11 @@ class CrossValidated:
             w = like(counts[:, fold.test], self.responses)
             recorded = rows(self.responses, fold.test)
             r, undefined = weighted_pearson_columns(predictions, recorded, w)
-            results.append(r)
-            n_undefined += int(as_numpy(undefined).sum())
-        stacked = xp.stack(results, axis=1)
-        warn_undefined(n_undefined, int(np.prod(stacked.shape)), what=CONSTANT)
-        return stacked
+            _, constant = pearson_columns(predictions, recorded)
+            results.append(xp.where(undefined & ~constant[None, :], xp.nan, r))
+            n_undefined += int(as_numpy(constant).sum())
+        warn_undefined(n_undefined, len(self.folds) * int(self.responses.shape[1]), what=CONSTANT)
+        return xp.stack(results, axis=1)
 
     def beside(self, *others: "CrossValidated") -> "CrossValidated":
         """Return these units and further ones over the same folds side by side."""

@@ -29,12 +29,12 @@ UNTRAINED = "nothing (random weights)"
 FIXED = "nothing (fixed filters)"
 
 RECIPE = TrainingConfig(
-    epochs=4,
+    epochs=3,
     batch_size=64,
     lr=0.03,
-    warmup_epochs=0.5,
+    warmup_epochs=0.3,
     weight_decay=5e-4,
-    augmentation=Augmentation(flip=True, shift=2),
+    augmentation=Augmentation(flip=True, shift=1),
     n_threads=2,
 )
 """Settings by which the demo's small network learns CIFAR-10."""
@@ -187,7 +187,8 @@ def load_model(
     seed : int
         Of random weights and of training.
     folder : path, optional
-        Where a model that is trained here is kept; by default the user's cache.
+        Below which models that are trained here are kept, each in a folder named after its
+        settings; by default in the user's cache.
     progress : bool
         Show a progress bar while training.
 
@@ -212,11 +213,8 @@ def load_model(
     if not isinstance(entry.make, Training):
         return NamedModel(name, entry.make(seed), entry.task)
     training = replace(entry.make, config=replace(entry.make.config, seed=seed))
-    place = (
-        Path(folder)
-        if folder
-        else pooch.os_cache("brainscore_lite") / "models" / (f"{name}_{digest(training)[:12]}")
-    )
+    root = Path(folder or pooch.os_cache("brainscore_lite") / "models")
+    place = root / f"{name}_{digest(training)[:12]}"
     return _named(train(training, folder=place, progress=progress), place, name)
 
 
