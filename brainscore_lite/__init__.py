@@ -19,6 +19,7 @@ _HOME = {
     "Score": "score",
     "StimulusSet": "stimuli",
     "TrainingConfig": "training",
+    "TrainingDivergedError": "training",
     "benchmark": "benchmarks",
     "benchmark_of": "benchmarks",
     "compare_rdms": "metrics",

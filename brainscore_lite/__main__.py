@@ -6,7 +6,6 @@ answers at once.
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,23 @@ FAILED, INTERRUPTED = 1, 130
 PIPED_WIDTH = 200
 VALIDATION_FRACTION = 0.1
 
+ALWAYS_AT_HAND: tuple[dict[str, Any], ...] = (
+    {
+        "name": "simulated_v4_it",
+        "title": "Simulated V4 and IT with known tuning, noise and ceiling",
+        "species": "simulated",
+        "licence": "BSD-3-Clause",
+        "citation": "this package",
+    },
+    {
+        "name": "digits",
+        "title": "Handwritten digits that come with scikit-learn, 8 x 8",
+        "species": "",
+        "licence": "as scikit-learn states it: CC BY 4.0 (UCI)",
+        "citation": "Alpaydin & Kaynak (1998), doi:10.24432/C50P49",
+    },
+)
+
 app = typer.Typer(
     name="brainscore-lite",
     no_args_is_help=True,
@@ -29,15 +45,6 @@ app = typer.Typer(
     help="Train networks with plausible learning rules and score them against recorded V4 and IT.",
     epilog="Example: brainscore-lite score --model gabor --benchmark algonauts2019_92.EVC.rsa",
 )
-
-
-class Metric(StrEnum):
-    """Metrics for one's own recordings."""
-
-    ridge = "ridge"
-    pls = "pls"
-    rsa = "rsa"
-    cka = "cka"
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no log.")]
@@ -72,6 +79,7 @@ def datasets(as_json: AsJson = False) -> None:
                 "citation": entry.citation,
             }
         )
+    rows += [row | {"megabytes": 0.0, "at_hand": "always"} for row in ALWAYS_AT_HAND]
     _print(rows, as_json, columns=("name", "title", "species", "megabytes", "at_hand", "licence"))
 
 
@@ -100,10 +108,15 @@ def models(as_json: AsJson = False) -> None:
     from brainscore_lite.studies.models import MODELS
 
     rows = [
-        {"name": name, "trained on": entry.task, "description": entry.description}
+        {
+            "name": name,
+            "trained on": entry.task,
+            "description": entry.description,
+            "layers": list(entry.layers),
+        }
         for name, entry in MODELS.items()
     ]
-    _print(rows, as_json, columns=("name", "trained on", "description"))
+    _print(rows, as_json, columns=("name", "trained on", "description", "layers"))
 
 
 @app.command(
@@ -128,7 +141,9 @@ def score(
         Path | None, typer.Option(help="Folder of your images, named like the stimulus labels.")
     ] = None,
     region: Annotated[str | None, typer.Option(help="Region of your recording to score.")] = None,
-    metric: Annotated[Metric, typer.Option(help="Metric for your recording.")] = Metric.ridge,
+    metric: Annotated[
+        str | None, typer.Option(help="For your recording: ridge (default), pls, rsa or cka.")
+    ] = None,
     degrees: Annotated[
         float | None, typer.Option(help="Size of your images in degrees of visual angle.")
     ] = None,
@@ -156,12 +171,16 @@ def score(
         raise brainscore_lite.ContractError(
             "give either --benchmark NAME, or --responses FILE together with --images DIR."
         )
+    if benchmark and (region, metric, degrees) != (None, None, None):
+        raise brainscore_lite.ContractError(
+            "--region, --metric and --degrees describe your own recording; a benchmark has its own."
+        )
     if responses is not None and images is not None:
         chosen = [
             benchmark_of(
                 load_responses(responses),
                 stimuli=StimulusSet.from_folder(images, degrees=degrees),
-                metric=metric.value,
+                metric=metric or "ridge",
                 region=region,
                 name=responses.stem.replace(".", "_"),
                 n_draws=draws,
@@ -177,11 +196,10 @@ def score(
     if output is not None:
         with atomic_write(output) as temporary:
             results_table(rows).to_csv(temporary, index=False)
-    _print(
-        rows,
-        as_json,
-        columns=("model", "benchmark", "layer", "raw", "low", "high", "ceiling", "normalized"),
-    )
+    shown = ["model", "benchmark", "layer", "raw", "low", "high", "ceiling", "normalized"]
+    shown += ["baseline"] if any(row["baseline"] == row["baseline"] for row in rows) else []
+    shown += ["caveats"] if any(row["caveats"] for row in rows) else []
+    _print(rows, as_json, columns=tuple(shown))
 
 
 @app.command(
@@ -258,8 +276,8 @@ def main() -> None:
     """Run the command line; errors of the user's making end with one sentence and code 1."""
     try:
         app()
-    except ValueError as error:
-        if not isinstance(error, brainscore_lite.ContractError):
+    except (ValueError, RuntimeError) as error:
+        if not _is_of_the_users_making(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(FAILED)
@@ -267,6 +285,14 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             print("Run the same command again to go on.", file=sys.stderr)
         raise
+
+
+def _is_of_the_users_making(error: Exception) -> bool:
+    if isinstance(error, brainscore_lite.ContractError):
+        return True
+    return isinstance(error, RuntimeError) and isinstance(
+        error, brainscore_lite.TrainingDivergedError
+    )
 
 
 def _print(
@@ -287,6 +313,8 @@ def _print(
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

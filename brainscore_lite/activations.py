@@ -150,6 +150,11 @@ def record(
     """
     if pooling not in (None, "average"):
         raise ContractError(f"Pooling '{pooling}' is unknown. Use 'average' or None.")
+    if not isinstance(model, Model):
+        raise ContractError(
+            f"a {type(model).__name__} cannot be recorded as it is. Wrap it: brainscore_lite.wrap("
+            "module, layers, Preprocessing(size=...), name=...)."
+        )
     chosen = check_layers(layers, model.layer_names, model=model.name)
     recorded = {layer: _LayerRecord(layer, len(stimuli), model.n_steps) for layer in chosen}
     for first, ids, index, activations in _passes(

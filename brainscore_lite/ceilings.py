@@ -88,7 +88,7 @@ class SplitHalf:
             If there are dissimilarity matrices or single trials only, or the metric has no score
             for each neuroid.
         """
-        if metric.unit != "pearson_r" or isinstance(metric, RSA):
+        if metric.unit != "pearson_r" or not metric.fits:
             raise ContractError(
                 f"SplitHalf is the ceiling of a Pearson r of each neuroid, not of {metric!r}. Use "
                 "RDMSplitHalf or LeaveOneSubjectOut for RSA; CKA has no ceiling here."

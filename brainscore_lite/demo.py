@@ -15,11 +15,13 @@ from rich.table import Table
 from brainscore_lite.activations import record
 from brainscore_lite.benchmarks import BENCHMARKS, Benchmark, benchmark
 from brainscore_lite.configuration import digest, digest_bytes
-from brainscore_lite.datasets import DatasetError, load_images
+from brainscore_lite.datasets import load_images
+from brainscore_lite.datasets.download import Unreachable
 from brainscore_lite.figures import layer_heat_map, rdm_pair, save_figure, score_bars
 from brainscore_lite.metrics import RSA
+from brainscore_lite.networks.pretrained import MissingExtraError
 from brainscore_lite.schema import ContractError
-from brainscore_lite.storage import StorageError, atomic_write, load_json, save_json
+from brainscore_lite.storage import atomic_write, load_json, save_json
 from brainscore_lite.studies import MODELS, NamedModel, Recording, load_model, score_layers
 from brainscore_lite.tables import (
     comparison_table,
@@ -69,6 +71,8 @@ NETWORKS = (
     "efficientnet_lite0",
 )
 PIPED_WIDTH = 200
+# What is merely absent is left out; a broken file or a full disk ends the demo.
+NOT_TO_BE_HAD = (Unreachable, MissingExtraError)
 NETWORKS_FULL = (
     *NETWORKS,
     "alexnet_untrained",
@@ -96,7 +100,7 @@ class Demo:
     full: bool = False
     simulated: bool = False
     seed: int = 0
-    n_draws: int = 1000
+    n_draws: int = 500
     recording: Recording = Recording()
 
 
@@ -123,7 +127,7 @@ def run_demo(
     Raises
     ------
     ContractError
-        If nothing can be scored.
+        If nothing can be scored, or a file at hand is broken.
     """
     folder = Path(output)
     console = Console(stderr=True, quiet=not progress, highlight=False)
@@ -133,7 +137,7 @@ def run_demo(
     for name in NETWORKS_FULL if settings.full else NETWORKS:
         try:
             model = _model(name, settings, folder, console, progress=progress)
-        except ContractError as error:
+        except NOT_TO_BE_HAD as error:
             console.print(f"[bold]left out[/bold] {name}: {error}")
             continue
         models[name] = model
@@ -142,7 +146,7 @@ def run_demo(
         raise ContractError("no model could be loaded; the log above says why for each.")
     rows = [row for each in scored.values() for row in each["rows"]]
     layers = [row for each in scored.values() for row in each["layers"]]
-    table, gains = results_table(rows), _gains(scored)
+    table, gains = results_table(rows), _gains(models, scored)
     write_tables(table, folder)
     with atomic_write(folder / "gains.md") as temporary:
         temporary.write_text(to_markdown(gains), encoding="utf-8")
@@ -164,7 +168,7 @@ def _benchmarks(settings: Demo, console: Console) -> list[Benchmark]:
                 try:
                     found.append(benchmark(each, n_draws=settings.n_draws))
                     break
-                except (DatasetError, StorageError) as error:
+                except NOT_TO_BE_HAD as error:
                     console.print(f"[bold]left out[/bold] {each}: {error}")
     if not found:
         console.print(
@@ -189,7 +193,7 @@ def _model(
 def _training_images(console: Console) -> str:
     try:
         load_images("cifar10_jpeg")
-    except DatasetError as error:
+    except NOT_TO_BE_HAD as error:
         console.print(f"no CIFAR-10 (JPEG copy), training on scikit-learn's digits: {error}")
         return "digits"
     return "cifar10_jpeg"
@@ -248,10 +252,10 @@ def _probe(model: NamedModel, target: Benchmark) -> str:
         return digest_bytes(record(model.model, first).values.tobytes())
 
 
-def _gains(scored: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def _gains(models: dict[str, NamedModel], scored: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Compare trained networks with their untrained copies, drawn on the same stimuli."""
     cells: dict[str, dict[str, str]] = {}
-    for name, copy in ((each, f"{each}_untrained") for each in scored):
+    for name, copy in ((name, model.untrained_copy) for name, model in models.items()):
         if copy not in scored:
             continue
         cells[name] = {}

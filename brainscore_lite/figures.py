@@ -11,6 +11,7 @@ Nunez, Anderton & Renslow (2018), doi:10.1371/journal.pone.0199239 (cividis).
 """
 
 import os
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ WARNING_COLOUR = "#B03A00"
 UNTRAINED = "untrained"
 NO_BREAK_SPACE = "\u00a0"
 PANELS_PER_ROW = 5
+COLUMN_CHARACTERS = 18  # of a label under a column of the heat map
 CONTROLS = ("pixels", "gabor")
 UNITS = {
     "pearson_r": "Pearson r",
@@ -189,8 +191,8 @@ def layer_heat_map(table: pd.DataFrame, *, value: Value = "raw", title: str = ""
     Returns
     -------
     Figure
-        A frame marks the highest layer of each column: a description, no choice of a layer. A
-        layer without a score is left white.
+        A frame marks each model's highest layer over all stimuli: a description, not the score,
+        for which a layer is chosen on other stimuli. A layer without a score is left white.
 
     Raises
     ------
@@ -200,12 +202,14 @@ def layer_heat_map(table: pd.DataFrame, *, value: Value = "raw", title: str = ""
     _require_rows(table, "layer_heat_map")
     grids = _layer_grids(table, value)
     benchmarks = list(dict.fromkeys(table["benchmark"]))
-    headings = _headings([table[table["benchmark"] == name] for name in benchmarks])
+    headings = _column_labels([table[table["benchmark"] == name] for name in benchmarks])
     scores = score_interval(table, value)["value"]
     limits = (min(0.0, float(scores.min())), float(scores.max()))
     rows = [len(grid) for grid in grids.values()]
+    longest = max(len(line) for heading in headings for line in heading.split("\n"))
+    cell = max(1.0, 0.065 * longest)
     with _style():
-        width = 1.6 + 0.07 * max(map(len, table["layer"])) + 1.0 * len(benchmarks)
+        width = 1.6 + 0.07 * max(map(len, table["layer"])) + cell * len(benchmarks)
         figure = Figure(
             figsize=(width, 1.3 + 0.22 * sum(rows) + 0.22 * len(rows)), layout="constrained"
         )
@@ -217,7 +221,10 @@ def layer_heat_map(table: pd.DataFrame, *, value: Value = "raw", title: str = ""
         bar = figure.colorbar(image, ax=list(panels), shrink=min(1.0, 6 / sum(rows)), aspect=12)
         bar.set_label(_value_label(table, value))
         bar.outline.set_visible(False)
-        figure.supxlabel("frame: highest layer of each model on a benchmark", fontsize=7)
+        figure.supxlabel(
+            "frame: highest layer of each model over all stimuli (description, not the score)",
+            fontsize=7,
+        )
         _suptitle(figure, title, table)
     return figure
 
@@ -494,16 +501,32 @@ def _draw_groups(axis: Axes, groups: Sequence[tuple[str, int]], n_stimuli: int) 
 
 
 def _headings(panels: Sequence[pd.DataFrame]) -> list[str]:
-    """Name each benchmark in lines, as many for each: region and metric, dataset, its marks."""
+    """Name each benchmark in lines, as many for each: its names, its marks, a missing ceiling."""
     headings = []
     for rows in panels:
-        dataset, region, metric = rows["benchmark"].iloc[0].split(".", 2)
         without = rows[["ceiling", "ceiling_high"]].isna().all(axis=None)
-        notes = [*marks(rows).split(", "), "no ceiling" if without else ""]
-        headings.append([f"{region}, {metric}", dataset, *filter(None, notes)])
+        headings.append([*_named(rows), *(["no ceiling"] if without else [])])
     n_lines = max(map(len, headings))
     padded = ([*lines, *[NO_BREAK_SPACE] * (n_lines - len(lines))] for lines in headings)
     return ["\n".join(lines) for lines in padded]
+
+
+def _column_labels(panels: Sequence[pd.DataFrame]) -> list[str]:
+    """Name each benchmark in lines that fit under a column, broken at spaces and underscores."""
+    labels = []
+    for rows in panels:
+        broken = (
+            textwrap.wrap(line.replace("_", "_ "), COLUMN_CHARACTERS, break_long_words=False)
+            for line in _named(rows)
+        )
+        labels.append("\n".join(line.replace("_ ", "_") for lines in broken for line in lines))
+    return labels
+
+
+def _named(rows: pd.DataFrame) -> list[str]:
+    """Lines that name a benchmark: region and metric, dataset, its marks."""
+    dataset, region, metric = rows["benchmark"].iloc[0].split(".", 2)
+    return [f"{region}, {metric}", dataset, *filter(None, marks(rows).split(", "))]
 
 
 def _value_label(rows: pd.DataFrame, value: Value) -> str:

@@ -8,7 +8,6 @@ choose on one random half of the stimuli and score on the other, repeatedly.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainscore_lite.benchmarks import Benchmark
-from brainscore_lite.metrics import RSA, LinearPredictivity
+from brainscore_lite.metrics import RSA, LinearPredictivity, Metric, UndefinedDissimilarityError
 from brainscore_lite.metrics.cross_validation import chosen_per_split
 from brainscore_lite.metrics.linear_predictivity import PredictedResponses
-from brainscore_lite.schema import ContractError, Labels, check_activations
+from brainscore_lite.schema import ContractError, Labels, check_activations, select_stimuli
 from brainscore_lite.score import Score, aggregate
 from brainscore_lite.seeding import generator
+
+
+FEWEST_STIMULI = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class RandomHalves:
     Parameters
     ----------
     n_repeats : int
-        Random halvings; the score is their mean.
+        Random halvings. Each half chooses once and scores once; the score is the mean of all.
     seed : int
     """
 
@@ -39,11 +41,24 @@ class RandomHalves:
     seed: int = 0
 
     def halves(self, n_stimuli: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the positions to choose on and the positions to score on, both ascending."""
+        """Yield the positions to choose on and the positions to score on, both ascending.
+
+        Raises
+        ------
+        ContractError
+            If a half would hold fewer than 3 stimuli.
+        """
+        if n_stimuli < 2 * FEWEST_STIMULI:
+            raise ContractError(
+                f"{n_stimuli} stimuli are too few to choose a layer on one half and score it on "
+                f"the other; at least {2 * FEWEST_STIMULI} are needed. Name a layer instead."
+            )
         draws = generator(self.seed, "layer_selection", "halves")
         for _ in range(self.n_repeats):
             order = draws.permutation(n_stimuli)
-            yield np.sort(order[: n_stimuli // 2]), np.sort(order[n_stimuli // 2 :])
+            first, second = (np.sort(half) for half in np.array_split(order, 2))
+            yield first, second
+            yield second, first
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +148,7 @@ def best_layer(
             f"{len(shared)} stimuli both choose the layer and score it (first: '{shared[0]}'). "
             "Keep the two sets apart, or the best of many layers looks better than it is."
         )
-    target = _restricted(benchmark.target, choose_on)
+    target = select_stimuli(benchmark.target, choose_on)
     values = [float(aggregate(benchmark.metric(layer, target))) for layer in layers.values()]
     return tuple(layers)[int(np.argmax(values))]
 
@@ -164,25 +179,29 @@ def _halved(
     benchmark: Benchmark, layers: Mapping[str, xr.DataArray], halves: RandomHalves
 ) -> LayerScores:
     attrs = _attrs(layers)
-    if isinstance(benchmark.metric, RSA):
-        layers = {name: benchmark.metric.matrix(layer) for name, layer in layers.items()}
+    layers, left_out = _compared_by(benchmark.metric, layers)
     labels = benchmark.target["stimulus"].values.astype(str)
-    names, values, draws = [], [], []
+    names, values, draws, ceilings = [], [], [], []
     for choose_on, score_on in halves.halves(len(labels)):
         name = best_layer(benchmark, layers, choose_on=labels[choose_on], score_on=labels[score_on])
-        target = _restricted(benchmark.target, labels[score_on])
+        target = select_stimuli(benchmark.target, labels[score_on])
         comparison = benchmark.metric.compare(layers[name], target)
         names.append(name)
         values.append(comparison.values())
         if benchmark.n_draws:
             draws.append(comparison.resampled(benchmark.weights[:, score_on]))
-    how = f"on one half of the stimuli, scored on the other; {halves.n_repeats} random halvings"
+        if benchmark.ceiling is not None:
+            ceilings.append(benchmark.ceiling_on(labels[score_on]))
+    how = f"on one half of the stimuli, scored on the other, both ways; {halves.n_repeats} random halvings"
+    provenance = _choice(attrs, names, how) | {"halves_seed": halves.seed}
+    if left_out:
+        provenance["layers_left_out"] = left_out
     return LayerScores(
         score=benchmark.score(
             xr.concat(values, dim="split"),
-            ceiling=_half_ceilings(benchmark, halves),
+            ceiling=xr.concat(ceilings, dim="split", data_vars="all") if ceilings else None,
             draws=xr.concat(draws, dim="split") if draws else None,
-            provenance=_choice(attrs, names, how) | {"halves_seed": halves.seed},
+            provenance=provenance,
         ),
         by_layer={
             name: float(aggregate(benchmark.metric(layer, benchmark.target)))
@@ -191,18 +210,21 @@ def _halved(
     )
 
 
-@lru_cache(maxsize=64)
-def _half_ceilings(benchmark: Benchmark, halves: RandomHalves) -> xr.Dataset | None:
-    """Measure the ceiling of every scoring half; the same for all models."""
-    if benchmark.ceiling is None:
-        return None
-    labels = benchmark.target["stimulus"].values.astype(str)
-    ceilings = []
-    for _, score_on in halves.halves(len(labels)):
-        target = _restricted(benchmark.target, labels[score_on])
-        own = benchmark.ceiling(target, benchmark.metric)
-        ceilings.append(own.mean("split") if "split" in own.dims else own)
-    return xr.concat(ceilings, dim="split", data_vars="all")
+def _compared_by(
+    metric: Metric, layers: Mapping[str, xr.DataArray]
+) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
+    """Compute each layer's dissimilarities once; say why a layer that has none is left out."""
+    if not isinstance(metric, RSA):
+        return dict(layers), {}
+    matrices, left_out = {}, {}
+    for name, layer in layers.items():
+        try:
+            matrices[name] = metric.matrix(layer)
+        except UndefinedDissimilarityError as error:
+            left_out[name] = str(error)
+    if not matrices:
+        raise ContractError(f"no layer can be compared: {left_out}.")
+    return matrices, left_out
 
 
 def _attrs(layers: Mapping[str, xr.DataArray]) -> dict[str, Any]:
@@ -217,14 +239,6 @@ def _choice(attrs: dict[str, Any], names: Sequence[str], how: str) -> dict[str, 
         "layers_chosen": dict(counted),
         "layer_choice": f"chosen {how}",
     }
-
-
-def _restricted(target: xr.DataArray, stimuli: Labels) -> xr.DataArray:
-    positions = target.indexes["stimulus"].get_indexer(list(stimuli))
-    restricted = target.isel(stimulus=positions)
-    if "stimulus_other" in target.dims:
-        restricted = restricted.isel(stimulus_other=positions)
-    return restricted
 
 
 def _as_slice(positions: NDArray[np.int64]) -> slice | NDArray[np.int64]:

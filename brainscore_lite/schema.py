@@ -351,18 +351,41 @@ def match_stimuli(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataAr
             raise ContractError(f"{role}: has dims {array.dims}, expected a 'stimulus' dim.")
         _check_unique(array, ("stimulus",), role)
     wanted = target.indexes["stimulus"]
-    positions = source.indexes["stimulus"].get_indexer(wanted)
-    missing = wanted[positions < 0]
+    missing = wanted.difference(source.indexes["stimulus"], sort=False)
     if len(missing):
         raise ContractError(
             f"source lacks {len(missing)} of the target's {len(wanted)} stimuli; first missing: "
             f"{_listed(missing)}. Record the model on the benchmark's own stimuli."
         )
-    if len(positions) != source.sizes["stimulus"] or (np.diff(positions) != 1).any():
-        source = source.isel(stimulus=positions)
-        if "stimulus_other" in source.dims:
-            source = source.isel(stimulus_other=positions)
-    return source, target
+    return select_stimuli(source, wanted), target
+
+
+def select_stimuli(array: xr.DataArray, stimuli: Labels) -> xr.DataArray:
+    """Keep some stimuli, in the order asked for; of dissimilarity matrices on both sides.
+
+    Parameters
+    ----------
+    array : DataArray
+        With a ``stimulus`` dim (and ``stimulus_other`` for dissimilarity matrices).
+    stimuli : sequence of str
+
+    Returns
+    -------
+    DataArray
+
+    Raises
+    ------
+    ContractError
+        If a stimulus is not there.
+    """
+    positions = array.indexes["stimulus"].get_indexer(list(stimuli))
+    if (positions < 0).any():
+        missing = np.asarray(stimuli)[positions < 0]
+        raise ContractError(f"no stimuli {_listed(missing)} among {array.sizes['stimulus']}.")
+    if np.array_equal(positions, np.arange(array.sizes["stimulus"])):
+        return array
+    array = array.isel(stimulus=positions)
+    return array.isel(stimulus_other=positions) if "stimulus_other" in array.dims else array
 
 
 def average_repetitions(array: xr.DataArray) -> xr.DataArray:

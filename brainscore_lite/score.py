@@ -73,7 +73,7 @@ class Score:
     @property
     def raw(self) -> float:
         """The aggregated value, in `unit`."""
-        return float(aggregate(self.values))
+        return self._single(self.values)
 
     @property
     def ceiling_value(self) -> float:
@@ -100,7 +100,7 @@ class Score:
         Returns
         -------
         float
-            Not clamped; NaN if the recording allows no ceiling.
+            Not clamped; NaN if the recording allows no ceiling, or its ceiling is 0.
 
         Raises
         ------
@@ -113,7 +113,9 @@ class Score:
             )
         if kind == "r":
             return self.raw
-        if kind == "r/sqrt(c)" or self.ceiling is None:
+        if self.ceiling is None or self.ceiling_value == 0:
+            return float("nan")
+        if kind == "r/sqrt(c)":
             return self.raw / self.ceiling_value
         if "reliability" not in self.ceiling:
             raise ContractError(
@@ -168,6 +170,9 @@ class Score:
         low, high = self.interval() if self.draws is not None else (np.nan, np.nan)
         dataset, region, metric = self.benchmark.split(".", 2)
         known = self.provenance
+        notes = [*known.get("caveats", ())]
+        if "no_ceiling" in known:
+            notes.append(f"no ceiling: {known['no_ceiling']}")
         return {
             "benchmark": self.benchmark,
             "dataset": dataset,
@@ -193,10 +198,18 @@ class Score:
             "n_subjects": self.values.sizes.get("subject", np.nan),
             "n_animals": known.get("n_animals", np.nan),
             "simulated": bool(known.get("simulated", False)),
-            "caveats": "; ".join(known.get("caveats", ())),
+            "caveats": "; ".join(notes),
         }
 
     def _bound(self, name: str) -> float:
         if self.ceiling is None or name not in self.ceiling:
             return float("nan")
-        return float(aggregate(self.ceiling[name]))
+        return self._single(self.ceiling[name])
+
+    def _single(self, parts: xr.DataArray) -> float:
+        if "time_bin" in parts.dims:
+            raise ContractError(
+                f"{self.benchmark}: the score has {parts.sizes['time_bin']} time bins, not one "
+                "value. Read score.values, or score one bin: .isel(time_bin=...)."
+            )
+        return float(aggregate(parts))

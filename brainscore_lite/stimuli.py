@@ -1,5 +1,6 @@
 """Images with labels and sizes, and how they come to a model's eye."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,6 +18,9 @@ from brainscore_lite.schema import ContractError
 Pixels = NDArray[np.uint8]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 CANVAS_GRAY = 128
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
+CHANNELS = ("RGB", "BGR", "L")
+_DEEP_MODES = ("I", "F")  # and I;16...: more than 8 bits, which Pillow would clip at 255
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -24,8 +28,8 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 class Preprocessing:
     """Turn an image into the array that a network takes.
 
-    ``(scale * pixel / 255 - mean) / std`` after resizing with Pillow, whose filters widen when
-    they shrink an image and so are antialiased.
+    ``(scale * pixel / 255 - mean) / std``, computed as ``pixel * gain - offset``, after resizing
+    with Pillow, whose filters widen when they shrink an image and so are antialiased.
 
     Parameters
     ----------
@@ -41,6 +45,11 @@ class Preprocessing:
         Per channel, in units of `scale`.
     channels : {"RGB", "BGR", "L"}
         Order of the colours; "L" is one channel of luminance.
+
+    Raises
+    ------
+    ContractError
+        If a setting is unknown or out of range, or means and deviations are not one per channel.
     """
 
     size: int
@@ -61,16 +70,37 @@ class Preprocessing:
             raise ContractError(
                 f"preprocessing: interpolation '{self.interpolation}'; known: {list(_FILTERS)}."
             )
+        if self.channels not in CHANNELS:
+            raise ContractError(
+                f"preprocessing: channels '{self.channels}'; known: {list(CHANNELS)}."
+            )
         if not len(self.mean) == len(self.std) == self.n_channels:
             raise ContractError(
                 f"preprocessing: {len(self.mean)} means and {len(self.std)} deviations for "
                 f"{self.n_channels} channels; expected one each."
+            )
+        if not (self.scale > 0 and all(each > 0 for each in self.std)):
+            raise ContractError(
+                f"preprocessing: scale {self.scale}, std {self.std}; expected numbers > 0. Give "
+                "std = 1 where nothing is to be divided."
             )
 
     @property
     def n_channels(self) -> int:
         """Number of channels that the network sees."""
         return 1 if self.channels == "L" else 3
+
+    @property
+    def gain(self) -> NDArray[np.float32]:
+        """Factor of each channel, shape (n_channels,): scale / 255 / std."""
+        std = np.asarray(self.std, dtype=np.float32)
+        return np.asarray(np.float32(self.scale / 255) / std, dtype=np.float32)
+
+    @property
+    def offset(self) -> NDArray[np.float32]:
+        """What is then subtracted from each channel, shape (n_channels,): mean / std."""
+        mean, std = (np.asarray(each, dtype=np.float32) for each in (self.mean, self.std))
+        return np.asarray(mean / std, dtype=np.float32)
 
     def __call__(self, image: Pixels) -> NDArray[np.float32]:
         """Prepare one image.
@@ -101,14 +131,11 @@ class Preprocessing:
         """
         resized = np.stack([self._resized(image) for image in images])
         if self.channels == "L":
-            weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-            channels = (resized @ weights)[..., np.newaxis]
+            channels = (resized @ np.array(LUMINANCE, dtype=np.float32))[..., np.newaxis]
         else:
             ordered = resized[..., ::-1] if self.channels == "BGR" else resized
             channels = ordered.astype(np.float32)
-        gain = np.float32(self.scale / 255) / np.asarray(self.std, dtype=np.float32)
-        offset = np.asarray(self.mean, dtype=np.float32) / np.asarray(self.std, dtype=np.float32)
-        return np.ascontiguousarray(np.moveaxis(channels * gain - offset, -1, 1))
+        return np.ascontiguousarray(np.moveaxis(channels * self.gain - self.offset, -1, 1))
 
     def _resized(self, image: Pixels) -> Pixels:
         height, width = image.shape[:2]
@@ -127,8 +154,56 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Read images from memory."""
+
+    images: Sequence[Pixels] | Pixels
+    ids: tuple[str, ...]
+
+    def __call__(self, index: int) -> Pixels:
+        """Return image `index`, uint8 (height, width, 3)."""
+        return _as_rgb(self.images[index], self.ids[index])
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Read images from files."""
+
+    files: tuple[Path, ...]
+
+    def __call__(self, index: int) -> Pixels:
+        """Return image `index`, uint8 (height, width, 3)."""
+        return _decode(self.files[index], self.files[index])
+
+
+@dataclass(frozen=True)
+class ZipImages:
+    """Read images from members of a zip archive, which each process opens once."""
+
+    path: str
+    members: tuple[str, ...]
+
+    def __call__(self, index: int) -> Pixels:
+        """Return image `index`, uint8 (height, width, 3)."""
+        with _opened_zip(self.path, os.getpid()).open(self.members[index]) as opened:
+            return _decode(opened, f"{self.path}:{self.members[index]}")
+
+
+@dataclass(frozen=True)
+class SelectedImages:
+    """Read some of the images that another callable reads."""
+
+    read: Callable[[int], Pixels]
+    positions: tuple[int, ...]
+
+    def __call__(self, index: int) -> Pixels:
+        """Return image `index`, uint8 (height, width, 3)."""
+        return self.read(self.positions[index])
+
+
+@dataclass(frozen=True, eq=False)
 class StimulusSet:
-    """Labelled images, read when they are needed.
+    """Labelled images, read when they are needed; can be pickled if `read` can.
 
     Parameters
     ----------
@@ -194,13 +269,7 @@ class StimulusSet:
             raise ContractError(
                 f"stimulus set '{name}': {len(images)} images, but {len(ids)} labels."
             )
-        return cls(
-            name,
-            tuple(ids),
-            lambda index: _as_rgb(images[index], ids[index]),
-            degrees,
-            coords or {},
-        )
+        return cls(name, tuple(ids), ArrayImages(images, tuple(ids)), degrees, coords or {})
 
     @classmethod
     def from_folder(
@@ -225,15 +294,14 @@ class StimulusSet:
         place = Path(folder)
         if not place.is_dir():
             raise ContractError(f"no folder {place}. Give the folder that holds the images.")
-        files = sorted(each for each in place.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES)
+        found = (each for each in place.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES)
+        files = tuple(sorted(found))
         if not files:
             raise ContractError(
                 f"no images in {place}. Expected files ending in {', '.join(IMAGE_SUFFIXES)}."
             )
         ids = tuple(each.stem for each in files)
-        return cls(
-            name or place.name, ids, lambda index: _decode(files[index], files[index]), degrees
-        )
+        return cls(name or place.name, ids, FolderImages(files), degrees)
 
     @classmethod
     def from_zip(
@@ -261,18 +329,14 @@ class StimulusSet:
         ContractError
             If the archive is broken or lacks a member.
         """
-        present = set(_opened_zip(str(path)).namelist())
+        present = set(_opened_zip(str(path), os.getpid()).namelist())
         missing = [member for member in members if member not in present]
         if missing or len(members) != len(ids):
             raise ContractError(
                 f"stimulus set '{name}': {path} lacks {len(missing)} of {len(members)} members "
                 f"(first: {missing[:3]}) for {len(ids)} labels."
             )
-
-        def read(index: int) -> Pixels:
-            with _opened_zip(str(path)).open(members[index]) as opened:
-                return _decode(opened, f"{path}:{members[index]}")
-
+        read = ZipImages(str(path), tuple(members))
         return cls(name, tuple(ids), read, degrees, coords or {})
 
     def __len__(self) -> int:
@@ -371,15 +435,10 @@ class StimulusSet:
         ContractError
             If a label is unknown.
         """
-        positions = [self._position(each) for each in stimuli]
+        positions = tuple(self._position(each) for each in stimuli)
         coords = {key: tuple(labels[i] for i in positions) for key, labels in self.coords.items()}
-        return StimulusSet(
-            self.name,
-            tuple(stimuli),
-            lambda index: self.read(positions[index]),
-            self.degrees,
-            coords,
-        )
+        read = SelectedImages(self.read, positions)
+        return StimulusSet(self.name, tuple(stimuli), read, self.degrees, coords)
 
     @cached_property
     def digest(self) -> str:
@@ -425,6 +484,11 @@ def _as_rgb(image: Pixels, label: str) -> Pixels:
 def _decode(source: object, label: object) -> Pixels:
     try:
         with Image.open(source) as opened:  # type: ignore[arg-type]  # path or binary stream
+            if opened.mode in _DEEP_MODES or opened.mode.startswith("I;16"):
+                raise ContractError(
+                    f"the image {label} has more than 8 bits a channel (mode {opened.mode}); "
+                    "which value is white is not known. Save it with 8 bits."
+                )
             return np.asarray(_flattened(opened), dtype=np.uint8)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ContractError(
@@ -442,7 +506,8 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=16)
-def _opened_zip(path: str) -> ZipFile:
+def _opened_zip(path: str, process: int) -> ZipFile:
+    """Open an archive; a forked process must not share its parent's place in the file."""
     try:
         return ZipFile(path)
     except (BadZipFile, OSError) as error:

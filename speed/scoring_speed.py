@@ -1,18 +1,20 @@
 """Time and memory of the scoring functions beside their peers, as a Markdown table.
 
 Each row is measured in its own process, on the same data and the same splits, with the number of
-threads pinned; ratios are of CPU seconds, which a busy machine disturbs least. Peers are
+CPU threads pinned (1, or what ``--threads`` says); ratios are of CPU seconds, which a busy machine
+disturbs least. Peers are
 scikit-learn (regression), rsatoolbox (dissimilarities) and a plain loop over splits and neuroids
 (split-half ceiling). A peer may be measured on some of the splits (``--splits-of-peer``) and its
 time scaled to all of them; the table then says so.
 
-    python speed/scoring_speed.py            # 3200 stimuli x 10 000 features x 168 sites
-    python speed/scoring_speed.py --quick    # small sizes, seconds
-    python speed/scoring_speed.py --ours     # without the peers
+    python speed/scoring_speed.py --threads 1    # 3200 stimuli x 10 000 features x 168 sites
+    python speed/scoring_speed.py --quick        # small sizes, seconds
+    python speed/scoring_speed.py --ours         # without the peers
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -21,12 +23,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from brainscore_lite.metrics import Fold
+from brainscore_lite.metrics.regression import Regression
 
 Array = NDArray[np.float64]
+Problem = tuple[Array, Array, list[Fold]]
 N_SPLITS = 10
 # Brain-Score's candidates for its `ridgecv` metrics.
 PENALTIES = tuple(
@@ -41,6 +48,18 @@ PENALTIES = tuple(
         )
     ).tolist()
 )
+
+
+class Estimator(Protocol):
+    """A regression of scikit-learn."""
+
+    def fit(self, X: Array, Y: Array) -> "Estimator":
+        """Fit on training stimuli."""
+        ...
+
+    def predict(self, X: Array) -> Array:
+        """Predict responses."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ def trials(sizes: Sizes) -> Array:
     return np.asarray(rng.standard_normal(shape[1:]) + rng.standard_normal(shape))
 
 
-def prepare_regression(sizes: Sizes, n_splits: int) -> tuple[Array, Array, list]:
+def prepare_regression(sizes: Sizes, n_splits: int) -> Problem:
     """Make the arrays and the folds that both sides fit."""
     from brainscore_lite.metrics import Splits
 
@@ -94,10 +113,10 @@ def score_of(r: Array) -> float:
     return float(np.median(r, axis=1).mean())
 
 
-def ours_regression(regression: object) -> Callable[..., float]:
+def ours_regression(regression: str | Regression) -> Callable[..., float]:
     """Return our cross-validation with a regression."""
 
-    def run(X: Array, Y: Array, folds: list) -> float:
+    def run(X: Array, Y: Array, folds: list[Fold]) -> float:
         from brainscore_lite.metrics import cross_validate
 
         return score_of(cross_validate(X, Y, folds, regression=regression).r)
@@ -105,10 +124,10 @@ def ours_regression(regression: object) -> Callable[..., float]:
     return run
 
 
-def peer_regression(make: Callable[[], object]) -> Callable[..., float]:
+def peer_regression(make: Callable[[], Estimator]) -> Callable[..., float]:
     """Return a loop over folds around a scikit-learn regression."""
 
-    def run(X: Array, Y: Array, folds: list) -> float:
+    def run(X: Array, Y: Array, folds: list[Fold]) -> float:
         scores = []
         for fold in folds:
             predicted = make().fit(X[fold.train], Y[fold.train]).predict(X[fold.test])
@@ -119,25 +138,27 @@ def peer_regression(make: Callable[[], object]) -> Callable[..., float]:
     return run
 
 
-def ours_ridge_many() -> object:
+def ours_ridge_many() -> Regression:
     """Ridge with Brain-Score's penalties, chosen per site."""
     from brainscore_lite.metrics import Ridge
 
     return Ridge(PENALTIES, unit="absolute")
 
 
-def sklearn_ridge() -> object:
+def sklearn_ridge() -> Estimator:
     """Scikit-learn's ridge with the same penalties, chosen per site."""
     from sklearn.linear_model import RidgeCV
 
-    return RidgeCV(alphas=PENALTIES, alpha_per_target=True)
+    ridge: Estimator = RidgeCV(alphas=PENALTIES, alpha_per_target=True)
+    return ridge
 
 
-def sklearn_pls() -> object:
+def sklearn_pls() -> Estimator:
     """Scikit-learn's PLS as Brain-Score sets it."""
     from sklearn.cross_decomposition import PLSRegression
 
-    return PLSRegression(n_components=25, scale=False)
+    pls: Estimator = PLSRegression(n_components=25, scale=False)
+    return pls
 
 
 def ours_split_half(values: Array) -> float:
@@ -197,7 +218,7 @@ class Job:
 
     work: str
     by: str
-    prepare: Callable[[Sizes, int], tuple]
+    prepare: Callable[[Sizes, int], tuple[Any, ...]]
     run: Callable[..., float]
     is_peer: bool = False
     by_split: bool = False
@@ -257,12 +278,14 @@ def measure(name: str, sizes: Sizes, n_splits: int, threads: int) -> dict[str, f
     warm = JOBS[name].prepare(Sizes(80, 90, 3, 4, 20, 30), 1)
     with threadpool_limits(threads):
         job.run(*warm)
+        pinned = max(pool["num_threads"] for pool in threadpool_info())
         before = resident_mib()
         start, start_cpu = time.perf_counter(), time.process_time()
         score = job.run(*arrays)
         seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "cpu": cpu, "mib": max(0.0, peak - before), "score": score}
+    mib = max(0.0, peak - before)
+    return {"seconds": seconds, "cpu": cpu, "mib": mib, "score": score, "threads": pinned}
 
 
 def resident_mib() -> float:
@@ -276,7 +299,9 @@ def measured_apart(name: str, arguments: argparse.Namespace) -> dict[str, float]
     n_splits = arguments.splits_of_peer if JOBS[name].is_peer else N_SPLITS
     command = [sys.executable, __file__, "--measure", name, "--splits", str(n_splits)]
     command += ["--threads", str(arguments.threads), *(["--quick"] if arguments.quick else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(variables, str(arguments.threads))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"measuring '{name}' failed:\n{done.stderr}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -289,8 +314,10 @@ def measured_apart(name: str, arguments: argparse.Namespace) -> dict[str, float]
 def table(results: dict[str, dict[str, float]], arguments: argparse.Namespace) -> str:
     """Write the results as Markdown, ratios relative to the row above of the same work."""
     sizes = QUICK if arguments.quick else Sizes()
+    threads = max(int(result["threads"]) for result in results.values())
     lines = [
-        f"Sizes: {json.dumps(asdict(sizes))}; {N_SPLITS} splits; {arguments.threads} threads; "
+        f"Sizes: {json.dumps(asdict(sizes))}; {N_SPLITS} splits; "
+        f"CPU threads pinned: {threads}; "
         f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}.",
         "",
         "| work | by | seconds | CPU s | CPU ratio to ours | MiB above inputs | score |",
@@ -313,11 +340,11 @@ def table(results: dict[str, dict[str, float]], arguments: argparse.Namespace) -
 
 def main() -> None:
     """Measure every job, or the one named, and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--ours", action="store_true", help="without the peers")
     parser.add_argument("--splits-of-peer", type=int, default=N_SPLITS, metavar="N")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of every row")
     parser.add_argument("--jobs", nargs="*", choices=JOBS, default=list(JOBS))
     parser.add_argument("--measure", choices=JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--splits", type=int, default=N_SPLITS, help=argparse.SUPPRESS)

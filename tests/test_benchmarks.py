@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
+import xarray as xr
 
 from brainscore_lite.benchmarks import BENCHMARKS, Benchmark, benchmark, benchmark_of, ceiling_of
 from brainscore_lite.ceilings import LeaveOneSubjectOut, RDMSplitHalf, SplitHalf
 from brainscore_lite.datasets import DATASETS
+from brainscore_lite.datasets.simulated import SimulatedRecording, true_activations
 from brainscore_lite.metrics import CKA, RSA, LinearPredictivity
 from brainscore_lite.schema import ContractError, activations, rdms, responses
 from brainscore_lite.stimuli import StimulusSet
 
 N = 60
 NAMES = [f"s{i:02d}" for i in range(N)]
+NEAR_DUPLICATES = "190924"  # a session of cowley2023_v4
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(N, 12))
 WEIGHTS = RNG.normal(size=(12, 5))
@@ -157,6 +160,73 @@ def test_recorded_benchmarks_score_noise_at_about_zero(mirror, name):
     assert (made.measured_ceiling is None) == bool(made.no_ceiling)
 
 
+@pytest.mark.parametrize("region", ["V4", "IT"])
+def test_the_true_generator_scores_the_root_of_the_reliability(region):
+    """Each neuroid is predicted from its own noise-free tuning: no weights to be estimated.
+
+    Two folds, since a correlation over n stimuli falls short of r by about r (1 - r^2) / 2n.
+    """
+    metric = LinearPredictivity(n_splits=2)
+    made = benchmark(f"simulated_v4_it.{region}.ridge")
+    truth = true_activations()
+    truth = truth.isel(neuroid=truth["layer"].values == region)
+    compared = [
+        metric.compare(truth.isel(neuroid=[i]), made.target.isel(neuroid=[i]))
+        for i in range(truth.sizes["neuroid"])
+    ]
+    score = made.score(
+        xr.concat([each.values() for each in compared], dim="neuroid"),
+        ceiling=made.measured_ceiling,
+        draws=xr.concat([each.resampled(made.weights) for each in compared], dim="neuroid"),
+        provenance={},
+    )
+    low, high = score.interval()
+    assert low <= SimulatedRecording().ceiling <= high
+    assert high - low < 0.06
+
+
+@pytest.mark.parametrize("region", ["V4", "IT"])
+def test_the_whole_population_of_generators_loses_little_to_estimation(region):
+    made = benchmark(f"simulated_v4_it.{region}.ridge", n_draws=0)
+    truth = true_activations()
+    score = made(truth.isel(neuroid=truth["layer"].values == region))
+    assert 0 < SimulatedRecording().ceiling - score.raw < 0.03
+
+
+def test_some_single_trials_do_not_take_the_ceiling_away():
+    recorded = recording()
+    recorded[1:, 3, 2] = np.nan
+    assert ceiling_of(recorded, LinearPredictivity())[0] == SplitHalf()
+    assert ceiling_of(recorded, RSA()) == (None, "1 of 300 (image, neuroid) cells lack repeats")
+
+
+def test_time_bins_are_chosen_first():
+    trials = np.random.default_rng(0).normal(size=(3, N, 2, 2))
+    target = responses(
+        trials, stimulus=NAMES, neuroid=["a", "b"], region="IT", animal="m",
+        time_bins=[(70, 120), (120, 170)],
+    )  # fmt: skip
+    with pytest.raises(ContractError, match=r"2 time bins; a benchmark scores one\. Choose it"):
+        benchmark_of(target, stimuli=images())
+    one = target.isel(time_bin=1)
+    assert np.isfinite(benchmark_of(one, stimuli=images(), n_draws=0)(source()).raw)
+
+
+def test_sessions_with_near_duplicates_are_not_split_at_random():
+    for metric in ("ridge", "pls"):
+        with pytest.raises(ContractError, match=r"runs of near-duplicate images.*rsa or cka, or"):
+            benchmark(f"cowley2023_v4_{NEAR_DUPLICATES}.V4.{metric}")
+
+
+def test_an_own_recording_is_traced_by_its_values():
+    recorded = recording()
+    digests = [
+        benchmark_of(each, stimuli=images(), n_draws=0).provenance["data_sha256"]
+        for each in (recorded, recorded, recorded + 1)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_errors_say_what_to_do():
     made = benchmark_of(recording(), stimuli=images(), n_draws=0)
     with pytest.raises(ContractError, match=r"hold 2 layers \(a, b\); it scores one\. Select one"):
@@ -179,5 +249,7 @@ def test_errors_say_what_to_do():
         benchmark_of(recording(), stimuli=images(NAMES[1:]))
     with pytest.raises(ContractError, match=r"expected '<dataset>\.<region>\.<metric>'"):
         Benchmark("x", made.dataset, "IT", made.metric, made.ceiling)
+    with pytest.raises(ContractError, match=r"the recording's name is 'a\.b'; leave out the dots"):
+        benchmark_of(recording(), stimuli=images(), name="a.b")
     with pytest.raises(ContractError, match=r"has no ceiling; say why in no_ceiling"):
         Benchmark("a.b.c", made.dataset, "IT", made.metric, None)

@@ -178,6 +178,7 @@ def test_each_ceiling_names_the_metrics_it_serves() -> None:
         ("kendall_tau_a", "tau-a"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Noise ceiling for tau based on averaged ranks")
 def test_bounds_equal_rsatoolbox(comparison: str, peer: str) -> None:
     from rsatoolbox.inference import boot_noise_ceiling
     from rsatoolbox.rdm import RDMs

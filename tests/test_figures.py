@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -209,6 +211,31 @@ def test_heat_map_holds_layers_by_benchmarks() -> None:
     frames = [(round(p.get_x() + 0.47), round(p.get_y() + 0.46)) for p in axis.patches]
     assert frames == [(0, 1), (1, 0)]
     assert title(figure) == "Layers (simulated)"
+
+
+def test_column_labels_of_the_heat_map_do_not_overlap() -> None:
+    names = [
+        "cowley2023_v4_210325.V4.ridge",
+        "cowley2023_v4_210325.V4.rsa",
+        "kriegeskorte2008_92.monkeyIT.rsa",
+        "ratan_murty2021_rois.FFA.ridge",
+        "anameofonewordthatcannotbebroken.V4.ridge",
+        "another_name_of_many_words.V4.linear_predictivity",
+    ]
+    figure = layer_heat_map(layered({("conv1", name): 0.2 for name in names}))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    places = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(places))
+    assert labels[0].get_text() == "V4, ridge\ncowley2023_v4_\n210325\nsimulated"
+
+
+def test_heat_map_says_what_its_frames_mean_and_nothing_of_ceilings() -> None:
+    scores = layered({("conv1", "d.V4.ridge"): 0.2}).assign(ceiling=np.nan, ceiling_high=np.nan)
+    figure = layer_heat_map(scores)
+    assert "no ceiling" not in figure.axes[0].get_xticklabels()[0].get_text()
+    assert figure.get_supxlabel().endswith("over all stimuli (description, not the score)")
 
 
 def test_heat_map_refuses_a_layer_scored_twice() -> None:

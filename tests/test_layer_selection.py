@@ -69,7 +69,10 @@ def test_nested_choice_equals_the_score_of_the_layer_when_it_is_the_same_everywh
 
 
 def test_halves_are_apart_and_cover_all():
-    for choose_on, score_on in RandomHalves(n_repeats=3).halves(92):
+    halves = list(RandomHalves(n_repeats=3).halves(92))
+    assert len(halves) == 6
+    np.testing.assert_array_equal(halves[0][0], halves[1][1])
+    for choose_on, score_on in halves:
         assert len(choose_on) == len(score_on) == 46
         np.testing.assert_array_equal(np.union1d(choose_on, score_on), np.arange(92))
 
@@ -77,7 +80,7 @@ def test_halves_are_apart_and_cover_all():
 def test_halves_have_their_own_ceiling():
     target = benchmark_of(recording(noise(1)), stimuli=stimuli(), metric="rsa", n_draws=0)
     chosen = select_layer(target, layered(a=noise(1), b=noise(2)))
-    assert chosen.score.ceiling.sizes["split"] == 10
+    assert chosen.score.ceiling.sizes["split"] == 20
     assert not np.isclose(float(target.measured_ceiling["ceiling"]), chosen.score.ceiling_value)
 
 
@@ -103,3 +106,19 @@ def test_choosing_on_the_scoring_stimuli_is_refused():
         ContractError, match=r"1 stimuli both choose the layer and score it \(first: 's04'\)"
     ):
         best_layer(target, by_layer(layered(a=noise(1))), choose_on=NAMES[:5], score_on=NAMES[4:])
+
+
+def test_a_layer_without_dissimilarities_is_left_out_with_the_reason():
+    signal, silent = noise(1), noise(2)
+    silent[3] = 0.0
+    target = benchmark_of(recording(signal), stimuli=stimuli(), metric="rsa", n_draws=0)
+    chosen = select_layer(target, layered(silent=silent, right=signal))
+    assert chosen.score.provenance["layer"] == "right"
+    assert "same value in every" in chosen.score.provenance["layers_left_out"]["silent"]
+    with pytest.raises(ContractError, match=r"no layer can be compared: \{'silent'"):
+        select_layer(target, layered(silent=silent))
+
+
+def test_too_few_stimuli_for_halves_are_refused():
+    with pytest.raises(ContractError, match=r"5 stimuli are too few .* at least 6 are needed"):
+        next(RandomHalves().halves(5))

@@ -49,11 +49,21 @@ def test_no_ceiling_is_nan_and_not_one():
     assert score.to_row()["raw"] == 0.6
 
 
+def test_nothing_is_divided_by_a_ceiling_of_zero():
+    assert np.isnan(example(reliability=0.0).normalized("r2/c"))
+
+
 def test_a_row_holds_what_a_table_needs():
     row = example(provenance={"model": "pixels", "caveats": ("alignment inferred",)}).to_row()
     assert (row["dataset"], row["region"], row["metric"]) == ("d", "V4", "ridge")
     assert row["caveats"] == "alignment inferred"
     assert row["n_neuroids"] == 3
+
+
+def test_a_score_of_many_time_bins_is_not_one_value():
+    parts = xr.DataArray(np.ones((2, 3)), dims=("time_bin", "neuroid"))
+    with pytest.raises(ContractError, match=r"the score has 2 time bins, not one value"):
+        _ = example(values=parts).raw
 
 
 def test_errors_say_what_to_do():

@@ -1,3 +1,6 @@
+import pickle
+from multiprocessing import get_context
+from operator import attrgetter
 from zipfile import ZipFile
 
 import numpy as np
@@ -5,7 +8,7 @@ import pytest
 from PIL import Image
 
 from brainscore_lite.schema import ContractError
-from brainscore_lite.stimuli import CANVAS_GRAY, Preprocessing, StimulusSet
+from brainscore_lite.stimuli import CANVAS_GRAY, LUMINANCE, Preprocessing, StimulusSet
 
 
 def pictures(n=3, size=8, **changes):
@@ -95,6 +98,66 @@ def test_luminance_has_one_channel():
     np.testing.assert_allclose(gray[0], images[0] @ [0.299, 0.587, 0.114] / 255, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
+def test_prepared_is_pixels_times_gain_minus_offset(channels):
+    images, _ = pictures()
+    n_channels = 1 if channels == "L" else 3
+    settings = Preprocessing(
+        size=8, channels=channels, mean=(0.4, 0.5, 0.6)[:n_channels], std=(0.2,) * n_channels
+    )
+    assert settings.gain.dtype == settings.offset.dtype == np.float32
+    assert settings.gain.shape == settings.offset.shape == (n_channels,)
+    pixels = {"RGB": images, "BGR": images[..., ::-1], "L": (images @ LUMINANCE)[..., None]}
+    expected = np.moveaxis(pixels[channels] * settings.gain - settings.offset, -1, 1)
+    np.testing.assert_allclose(settings.batch(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix", "mode"),
+    [
+        (np.full((4, 4), 30_000, dtype=np.uint16), "png", "I;16"),
+        (np.full((4, 4), 30_000, dtype=np.uint16), "tif", "I;16"),
+        (np.full((4, 4), 70_000, dtype=np.int32), "tif", "I"),
+        (np.full((4, 4), 0.5, dtype=np.float32), "tif", "F"),
+    ],
+)
+def test_images_of_more_than_8_bits_are_refused(tmp_path, values, suffix, mode):
+    Image.fromarray(values).save(tmp_path / f"deep.{suffix}")
+    stimuli = StimulusSet.from_folder(tmp_path)
+    said = rf"deep\.{suffix} has more than 8 bits a channel \(mode {mode}.*Save it with 8 bits"
+    with pytest.raises(ContractError, match=said):
+        stimuli.image("deep")
+
+
+def sources(tmp_path):
+    """The same three images from memory, a folder and a zip, and a selection of the last."""
+    images, stimuli = pictures()
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with ZipFile(tmp_path / "images.zip", "w") as archive:
+        for label, image in zip(stimuli.ids, images, strict=True):
+            Image.fromarray(image).save(folder / f"{label}.png")
+            archive.write(folder / f"{label}.png", f"{label}.png")
+    members = [f"{label}.png" for label in stimuli.ids]
+    zipped = StimulusSet.from_zip(tmp_path / "images.zip", members, name="z", ids=stimuli.ids)
+    return stimuli, StimulusSet.from_folder(folder), zipped, zipped.select(["i2", "i0"])
+
+
+def test_stimulus_sets_survive_pickling(tmp_path):
+    for stimuli in sources(tmp_path):
+        copy = pickle.loads(pickle.dumps(stimuli))
+        assert "digest" not in vars(copy)  # computed anew, from the pixels
+        assert copy.digest == stimuli.digest
+        assert copy.ids == stimuli.ids
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_other_processes_read_the_same_images(tmp_path, start):
+    sets = sources(tmp_path)
+    with get_context(start).Pool(2) as pool:
+        assert pool.map(attrgetter("digest"), sets) == [stimuli.digest for stimuli in sets]
+
+
 def test_a_folder_is_read_in_order_of_names(tmp_path):
     images, _ = pictures()
     for name, image in zip(("b", "a", "c"), images, strict=True):
@@ -170,6 +233,11 @@ def test_errors_say_what_is_wrong(tmp_path):
         Preprocessing(size=8, resize=4)
     with pytest.raises(ContractError, match=r"interpolation 'nearest'; known"):
         Preprocessing(size=8, interpolation="nearest")
+    with pytest.raises(ContractError, match=r"channels 'HSV'; known: \['RGB', 'BGR', 'L'\]"):
+        Preprocessing(size=8, channels="HSV")
+    for wrong in ({"std": (1.0, 0.0, 1.0)}, {"scale": 0.0}, {"scale": float("nan")}):
+        with pytest.raises(ContractError, match=r"expected numbers > 0\. Give std = 1"):
+            Preprocessing(size=8, **wrong)
     with pytest.raises(ContractError, match=r"3 means and 3 deviations for 1 channels"):
         Preprocessing(size=8, channels="L")
     with pytest.raises(ContractError, match=r"batch_size is 0, expected at least 1"):

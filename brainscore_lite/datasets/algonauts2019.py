@@ -69,7 +69,7 @@ def load(*, background: str = "white", cache: Path | None = None) -> Dataset:
         stimuli=stimuli,
         simulated=False,
         species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
+        reference=entry.reference,
         licence=entry.licence,
         caveats=("images on grey, shown on white",) if background == "grey" else (),
         sha256=checksums(NAME, _RDMS) | image_checksums,

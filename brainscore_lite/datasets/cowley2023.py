@@ -60,11 +60,6 @@ class Session:
     n_images: int
     images: str
 
-    @property
-    def leaks(self) -> bool:
-        """Say whether near-duplicates of images would fall into both training and test folds."""
-        return any(kind in self.images for kind in _LEAKING_KINDS)
-
 
 @functools.cache
 def sessions() -> dict[str, Session]:
@@ -83,6 +78,25 @@ def sessions() -> dict[str, Session]:
         )
         for row in rows
     }
+
+
+def holds_near_duplicates(session: str) -> bool:
+    """Say whether random folds of a session would hold near-duplicates of images in both parts.
+
+    True of sessions with images made by active learning or for validation. The source does not say
+    which images belong together, so no groups of them can be given; use `sessions` only.
+
+    Parameters
+    ----------
+    session : str
+        Date, yymmdd. Nothing but the table of sessions is read.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such session.
+    """
+    return any(kind in _described(session).images for kind in _LEAKING_KINDS)
 
 
 def load(session: str = OBJECT_SESSION, *, cache: Path | None = None) -> Dataset:
@@ -132,7 +146,7 @@ def load(session: str = OBJECT_SESSION, *, cache: Path | None = None) -> Dataset
         stimuli=_stimuli(images_path, session, ids, coords),
         simulated=False,
         species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
+        reference=entry.reference,
         licence=entry.licence,
         caveats=_caveats(described, counts_file),
         sha256={counts_file: counts_sha256, images_file: images_sha256},
@@ -232,7 +246,7 @@ def _caveats(session: Session, counts_file: str) -> tuple[str, ...]:
     caveats = []
     if counts_file.startswith("responses_repeat_averaged"):
         caveats.append("averaged over repetitions at the source: no trial-based ceiling")
-    if session.leaks:
+    if holds_near_duplicates(session.name):
         caveats.append("near-duplicate images: group them or leave them out of random folds")
     if session.name == OBJECT_SESSION:
         caveats.append("objects named by eye: the source ships no labels")

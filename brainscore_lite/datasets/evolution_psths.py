@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, read_table, source_of
 
 NAME = "evolution_psths"
 _PSTHS, _EXPERIMENTS = "psth_means.npz", "experiments.csv"
@@ -86,41 +86,14 @@ def load(*, cache: Path | None = None) -> EvolutionPsths:
     >>> sites = load().by_experiment()  # doctest: +SKIP
     >>> sites.sel(experiment=sites.area == "IT").mean("experiment")  # doctest: +SKIP
     """
-    experiments = read_experiments(fetch(NAME, _EXPERIMENTS, cache=cache))
-    entry = describe(NAME)
+    experiments = read_table(fetch(NAME, _EXPERIMENTS, cache=cache), _COLUMNS, dataset=NAME)
     return EvolutionPsths(
         name=NAME,
         psths=read_psths(fetch(NAME, _PSTHS, cache=cache), experiments=experiments),
         experiments=experiments,
-        species=entry.species,
-        reference=entry.citation,
-        licence=entry.licence,
         caveats=("each PSTH is the mean over a generation of images: pairs with no single image",),
-        sha256=checksums(NAME, _PSTHS, _EXPERIMENTS),
+        **source_of(NAME, _PSTHS, _EXPERIMENTS),
     )
-
-
-def read_experiments(path: Path) -> pd.DataFrame:
-    """Read the table of experiments.
-
-    Raises
-    ------
-    DatasetError
-        If it is no table with the columns expected.
-    """
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"'{path}' cannot be read: {error}. Delete it and fetch it again."
-        ) from error
-    missing = [column for column in _COLUMNS if column not in table]
-    if missing:
-        raise DatasetError(
-            f"dataset '{NAME}': '{path.name}' lacks the columns {missing}. Get the file named in "
-            "the registry."
-        )
-    return table
 
 
 def read_psths(path: Path, *, experiments: pd.DataFrame) -> xr.DataArray:
@@ -132,7 +105,7 @@ def read_psths(path: Path, *, experiments: pd.DataFrame) -> xr.DataArray:
         An .npz file: ``mean`` (n, n_bins), ``evoked`` (n,), ``paths`` (n,), the last as
         ``experiment/gen_NN/THREAD_psth.json``.
     experiments : DataFrame
-        As `read_experiments` returns it.
+        One row for each experiment; see `EvolutionPsths`.
 
     Returns
     -------

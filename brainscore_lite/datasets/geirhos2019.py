@@ -17,7 +17,7 @@ import pandas as pd
 
 from brainscore_lite.datasets.archives import member_names, read_members
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.stimuli import StimulusSet
 
 NAME = "geirhos2019"
@@ -81,16 +81,12 @@ def load(*, cache: Path | None = None) -> BehaviouralDataset:
             f"dataset '{NAME}': {len(unseen)} images of the trials are not among the stimuli; "
             f"first: '{unseen[0]}'. Get both archives of the registry."
         )
-    entry = describe(NAME)
     return BehaviouralDataset(
         name=NAME,
         trials=trials,
         stimuli=stimuli,
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=("the same subject label in two experiments need not be the same person",),
-        sha256=checksums(NAME, _RESPONSES, _IMAGES),
+        **source_of(NAME, _RESPONSES, _IMAGES),
     )
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from brainscore_lite.datasets.archives import member_names, read_members
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.stimuli import StimulusSet
 
 NAME = "grootswagers2024_eeg"
@@ -106,17 +106,13 @@ def load(*, cache: Path | None = None) -> DecodingTimeCourses:
     accuracy = xr.concat(
         [read_subject(content, subject) for subject, content in members.items()], dim="subject"
     )
-    entry = describe(NAME)
     return DecodingTimeCourses(
         name=NAME,
         accuracy=accuracy.assign_coords(subject=list(members)).rename(NAME),
         chance=CHANCE,
         stimuli=load_stimuli(cache=cache),
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=("decoding accuracies only: no trials, no RDMs",),
-        sha256=checksums(NAME, _RESULTS, _IMAGES),
+        **source_of(NAME, _RESULTS, _IMAGES),
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import pooch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
@@ -19,6 +18,7 @@ from rich.progress import track
 
 from brainscore_lite.datasets.archives import iterate_members, read_gzip, read_members
 from brainscore_lite.datasets.dataset import DatasetError
+from brainscore_lite.datasets.registry import cache_folder
 from brainscore_lite.stimuli import Pixels
 from brainscore_lite.storage import atomic_write
 
@@ -143,8 +143,7 @@ def cifar10_from_jpegs(
     StorageError
         If the decoded images do not fit on the disk.
     """
-    folder = Path(pooch.os_cache("brainscore_lite")) if cache is None else Path(cache)
-    decoded = folder / "cifar10_jpeg" / f"decoded_{sha256}.npz"
+    decoded = cache_folder(cache) / "cifar10_jpeg" / f"decoded_{sha256}.npz"
     if not decoded.is_file():
         train, test, class_names = _decoded(path, progress)
         with atomic_write(decoded) as temporary:

@@ -19,7 +19,7 @@ from scipy.io import loadmat
 from scipy.spatial.distance import squareform
 
 from brainscore_lite.datasets.dataset import Dataset
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.schema import rdms
 from brainscore_lite.stimuli import StimulusSet
 
@@ -49,7 +49,6 @@ def load(*, cache: Path | None = None) -> Dataset:
     sessions = _matlab(_BRAIN, "RDMs", cache)
     judgements = _matlab(_BEHAVIOUR, "rdms_behav_92", cache)
     monkey, _ = _figure1(cache)
-    entry = describe(NAME)
     recordings = {
         "monkeyIT": _labelled(monkey[None], ("group",), "IT", "macaque"),
         "humanIT": _labelled(
@@ -73,11 +72,8 @@ def load(*, cache: Path | None = None) -> Dataset:
         },
         stimuli=stimuli,
         simulated=False,
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=("monkeyIT: one group RDM: no ceiling, no regression",),
-        sha256=checksums(NAME, _FIGURE, _BRAIN, _BEHAVIOUR),
+        **source_of(NAME, _FIGURE, _BRAIN, _BEHAVIOUR),
     )
 
 

@@ -8,7 +8,7 @@ Maniquet, Op de Beeck & Costantino (2025) Sci Rep. doi:10.1038/s41598-025-20245-
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from brainscore_lite.datasets.archives import member_names
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, read_table, source_of
 from brainscore_lite.stimuli import StimulusSet
 
 NAME = "maniquet2025_occlusion"
@@ -83,8 +83,8 @@ def load(*, cache: Path | None = None) -> OcclusionBehaviour:
     DatasetError
         If a file is missing or not as expected.
     """
-    conditions = _table(fetch(NAME, _CONDITIONS, cache=cache), _CONDITION_COLUMNS)
-    persons = _table(fetch(NAME, _PERSONS, cache=cache), _PERSON_COLUMNS)
+    conditions = read_table(fetch(NAME, _CONDITIONS, cache=cache), _CONDITION_COLUMNS, dataset=NAME)
+    persons = read_table(fetch(NAME, _PERSONS, cache=cache), _PERSON_COLUMNS, dataset=NAME)
     stimuli = load_stimuli(cache=cache)
     unknown = set(persons["condition"]) | set(stimuli.coords["condition"])
     unknown -= set(conditions["condition"])
@@ -93,17 +93,13 @@ def load(*, cache: Path | None = None) -> OcclusionBehaviour:
             f"dataset '{NAME}': conditions {sorted(unknown)} are not in '{_CONDITIONS}'. Get the "
             "files named in the registry."
         )
-    entry = describe(NAME)
     return OcclusionBehaviour(
         name=NAME,
         conditions=conditions.set_index("condition"),
         persons=persons,
         stimuli=stimuli,
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=("means over trials: trials are at the source", "images of 13 of 17 conditions"),
-        sha256=checksums(NAME, _CONDITIONS, _PERSONS, _IMAGES),
+        **source_of(NAME, _CONDITIONS, _PERSONS, _IMAGES),
     )
 
 
@@ -147,19 +143,3 @@ def _object(member: str) -> tuple[str, str]:
             "Get the archive named in the registry."
         )
     return match.group(1), match.group(2)
-
-
-def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"'{path}' cannot be read: {error}. Delete it and fetch it again."
-        ) from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise DatasetError(
-            f"dataset '{NAME}': '{path.name}' lacks the columns {missing}. Get the file named in "
-            "the registry."
-        )
-    return table

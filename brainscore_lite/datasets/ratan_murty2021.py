@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from brainscore_lite.datasets.dataset import Dataset
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.schema import responses
 from brainscore_lite.stimuli import StimulusSet
 
@@ -41,7 +41,6 @@ def load(*, cache: Path | None = None) -> Dataset:
     table = _table(_RESPONSES, cache)
     ids = tuple(str(image) for image in table["image"])
     coords = {"category": tuple(each.split("_")[1] for each in ids)}
-    entry = describe(NAME)
     return Dataset(
         name=NAME,
         recordings={
@@ -64,11 +63,8 @@ def load(*, cache: Path | None = None) -> Dataset:
             coords=coords,
         ),
         simulated=False,
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=("no repeats: no ceiling", "source inferred", "category means alone score high"),
-        sha256=checksums(NAME, _RESPONSES, _IMAGES),
+        **source_of(NAME, _RESPONSES, _IMAGES),
     )
 
 

@@ -12,12 +12,14 @@ import functools
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import quote
 
+import pandas as pd
 import pooch
 
 from brainscore_lite.datasets.archives import iterate_members, write_zip
@@ -29,15 +31,18 @@ MIRROR_VARIABLE = "BRAINSCORE_LITE_MIRROR"
 
 __all__ = [
     "MIRROR_VARIABLE",
-    "DatasetError",
     "Entry",
     "File",
+    "Source",
     "at_hand",
+    "cache_folder",
     "checksums",
     "dataset_names",
     "describe",
     "fetch",
     "fetch_unlisted",
+    "read_table",
+    "source_of",
 ]
 
 
@@ -93,6 +98,20 @@ class Entry:
     note: str = ""
     templates: Mapping[str, str] | None = None
 
+    @property
+    def reference(self) -> str:
+        """The citation, with its DOI where there is one."""
+        return f"{self.citation}. doi:{self.doi}" if self.doi else self.citation
+
+
+class Source(TypedDict):
+    """What every reader's result says about where it comes from."""
+
+    species: str
+    reference: str
+    licence: str
+    sha256: Mapping[str, str]
+
 
 def dataset_names() -> tuple[str, ...]:
     """List the datasets of the registry."""
@@ -120,10 +139,21 @@ def checksums(dataset: str, *files: str) -> dict[str, str]:
     return {file: _listed(dataset, file).sha256 for file in files}
 
 
+def source_of(dataset: str, *files: str) -> Source:
+    """Return what a result made of these files says about its source."""
+    entry = describe(dataset)
+    return Source(
+        species=entry.species,
+        reference=entry.reference,
+        licence=entry.licence,
+        sha256=checksums(dataset, *files),
+    )
+
+
 def at_hand(dataset: str, *, cache: Path | None = None) -> int:
     """Count the dataset's files that lie in the mirror's folder or in the cache, unchecked."""
     files = describe(dataset).files
-    return sum(_at_hand(dataset, file, _cache_folder(cache)) is not None for file in files)
+    return sum(_at_hand(dataset, file, cache_folder(cache)) is not None for file in files)
 
 
 def fetch(
@@ -153,16 +183,16 @@ def fetch(
         does not fit on the disk.
     """
     listed = _listed(dataset, file)
-    cache_folder = _cache_folder(cache)
-    found = _at_hand(dataset, file, cache_folder)
+    folder = cache_folder(cache)
+    found = _at_hand(dataset, file, folder)
     if found is not None:
         return _verified(found, listed, dataset)
     if listed.member_url is None or listed.url is not None:
-        return _fetched(dataset, listed, cache_folder, progress)
+        return _fetched(dataset, listed, folder, progress)
     try:
-        return _fetched(dataset, listed, cache_folder, progress)
+        return _fetched(dataset, listed, folder, progress)
     except Unreachable:
-        return _assembled(dataset, listed, cache_folder, progress)
+        return _assembled(dataset, listed, folder, progress)
 
 
 def fetch_unlisted(
@@ -184,12 +214,39 @@ def fetch_unlisted(
     DatasetError
         If the file cannot be fetched or does not fit on the disk.
     """
-    cache_folder = _cache_folder(cache)
-    found = _at_hand(dataset, file, cache_folder)
+    folder = cache_folder(cache)
+    found = _at_hand(dataset, file, folder)
     if found is None:
         unchecked = File(path=file, bytes=-1, sha256="", url=url)
-        found = _fetched(dataset, unchecked, cache_folder, progress)
+        found = _fetched(dataset, unchecked, folder, progress)
     return found, pooch.file_hash(str(found), alg="sha256")
+
+
+def read_table(path: Path, columns: Sequence[str], *, dataset: str) -> pd.DataFrame:
+    """Read a table with commas that has at least these columns.
+
+    Raises
+    ------
+    DatasetError
+        If it is no table, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        message = f"'{path}' cannot be read: {error}. Delete it and fetch it again."
+        raise DatasetError(message) from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DatasetError(
+            f"dataset '{dataset}': '{path.name}' lacks the columns {missing}. Get the file named "
+            "in the registry."
+        )
+    return table
+
+
+def cache_folder(cache: Path | None) -> Path:
+    """Return the folder for fetched files: the one given, or the user's cache folder."""
+    return Path(cache) if cache is not None else Path(pooch.os_cache("brainscore_lite"))
 
 
 def data_folder() -> Path:
@@ -219,10 +276,6 @@ def _listed(dataset: str, file: str) -> File:
             f"It lists: {', '.join(files)}."
         )
     return files[file]
-
-
-def _cache_folder(cache: Path | None) -> Path:
-    return Path(cache) if cache is not None else Path(pooch.os_cache("brainscore_lite"))
 
 
 def _mirror() -> str | None:

@@ -25,7 +25,7 @@ from brainscore_lite.datasets.dataset import Dataset, DatasetError
 from brainscore_lite.datasets.simulated_images import SHAPES, draw
 from brainscore_lite.schema import activations, responses
 from brainscore_lite.seeding import generator
-from brainscore_lite.stimuli import StimulusSet
+from brainscore_lite.stimuli import LUMINANCE, StimulusSet
 
 NAME = "simulated_v4_it"
 REGIONS = ("V4", "IT")
@@ -175,7 +175,7 @@ def _images(n_stimuli: int, size: int, seed: int) -> NDArray[np.uint8]:
 def _tuning(settings: SimulatedRecording) -> dict[str, Array]:
     """Return each region's tuning, (n_stimuli, n_neuroids), in spikes/s."""
     images = _images(settings.n_stimuli, settings.image_size, settings.seed)
-    luminance = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) / 255
+    luminance = images.astype(np.float64) @ np.array(LUMINANCE) / 255
     random = generator(settings.seed, NAME, "tuning")
     v4_maps = _v4(_v1(luminance), n_channels=max(64, settings.n_neuroids), random=random)
     n_places = v4_maps.shape[2]

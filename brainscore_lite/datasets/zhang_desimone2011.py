@@ -20,7 +20,7 @@ from rich.progress import track
 
 from brainscore_lite.datasets.archives import iterate_members, member_names
 from brainscore_lite.datasets.dataset import Dataset, DatasetError
-from brainscore_lite.datasets.registry import checksums, describe, fetch
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.schema import responses
 
 NAME = "zhang_desimone_it"
@@ -166,7 +166,6 @@ def _dataset(counts: dict[str, dict[str, NDArray[np.float64]]], bin_ms: int) -> 
         for condition, trials in counts[neuroid].items():
             values[: len(trials), conditions.index(condition), column] = trials
     objects, positions = zip(*(each.split("_") for each in conditions), strict=True)
-    entry = describe(NAME)
     return Dataset(
         name=NAME,
         recordings={
@@ -184,13 +183,10 @@ def _dataset(counts: dict[str, dict[str, NDArray[np.float64]]], bin_ms: int) -> 
         },
         stimuli=None,
         simulated=False,
-        species=entry.species,
-        reference=f"{entry.citation}. doi:{entry.doi}",
-        licence=entry.licence,
         caveats=(
             "no images: no scoring of networks on images",
             "neurons recorded one at a time: no noise correlations",
             "animal read off the file names",
         ),
-        sha256=checksums(NAME, _FILE),
+        **source_of(NAME, _FILE),
     )

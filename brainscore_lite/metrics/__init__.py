@@ -16,7 +16,7 @@ from brainscore_lite.metrics.gram import Gram, gram
 from brainscore_lite.metrics.linear_predictivity import LinearPredictivity, linear_predictivity
 from brainscore_lite.metrics.metric import Comparison, Metric
 from brainscore_lite.metrics.pls import PLS
-from brainscore_lite.metrics.rdm import rdm
+from brainscore_lite.metrics.rdm import UndefinedDissimilarityError, rdm
 from brainscore_lite.metrics.ridge import Ridge
 from brainscore_lite.metrics.rsa import RSA
 from brainscore_lite.metrics.splits import Fold, Splits
@@ -42,6 +42,7 @@ __all__ = [
     "Metric",
     "Ridge",
     "Splits",
+    "UndefinedDissimilarityError",
     "chosen_per_split",
     "compare_rdms",
     "cross_validate",

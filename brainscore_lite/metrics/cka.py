@@ -47,7 +47,7 @@ def linear_cka(X: Array | Gram, Y: Array | Gram, *, debiased: bool = True) -> fl
 
     References
     ----------
-    Kornblith et al. (2019), arXiv:1905.00414; Song et al. (2012), JMLR 13:1393-1434.
+    Kornblith et al. (2019), doi:10.48550/arXiv.1905.00414; Song et al. (2012), JMLR 13:1393-1434.
 
     Examples
     --------
@@ -100,20 +100,19 @@ class CKA:
     ----------
     debiased : bool
         See :func:`linear_cka`.
+
+    References
+    ----------
+    Kornblith et al. (2019), doi:10.48550/arXiv.1905.00414.
     """
 
     debiased: bool = True
     unit: ClassVar[str] = "cka"
+    fits: ClassVar[bool] = False
 
     def __call__(self, source: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
         """Return CKA of the source with all neuroids of the target; dims () or (time_bin)."""
         return self.compare(source, target).values()
-
-    def resampled(
-        self, source: xr.DataArray, target: xr.DataArray, weights: ArrayLike
-    ) -> xr.DataArray:
-        """Return the values with stimuli counted by `weights`; see :class:`AlignedKernels`."""
-        return self.compare(source, target).resampled(weights)
 
     def compare(self, source: xr.DataArray, target: xr.DataArray) -> AlignedKernels:
         """Compute both Gram matrices once."""

@@ -1,6 +1,7 @@
 """Comparison of dissimilarity matrices, plain and with resampled stimuli."""
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -127,12 +128,24 @@ def _vectors(values: ArrayLike, name: str) -> Floats:
             "(n_pairs,) or (n_matrices, n_pairs), of at least 2 pairs. "
             "Take the upper triangle of a square matrix with numpy.triu_indices(n, k=1)."
         )
+    if _is_square_rdm(vectors):
+        raise ContractError(
+            f"{name} is a square matrix of {len(vectors)} stimuli, expected condensed upper "
+            f"triangles. Pass {name}[numpy.triu_indices({len(vectors)}, k=1)]."
+        )
     if not np.isfinite(vectors).all():
         raise ContractError(
             f"{name}: {int((~np.isfinite(vectors)).sum())} dissimilarities are not finite. Leave "
             "out the stimuli concerned."
         )
     return vectors
+
+
+def _is_square_rdm(vectors: Floats) -> bool:
+    n_rows, n_columns = vectors.shape
+    if n_rows != n_columns:
+        return False
+    return bool((np.diagonal(vectors) == 0).all() and np.array_equal(vectors, vectors.T))
 
 
 def _constant(vectors: Floats, method: str) -> NDArray[np.bool_]:
@@ -214,12 +227,11 @@ def _rank_moments(ranked: Sequence[RankOrder], counts: Floats) -> Floats:
 
 def _compiled_moments(ranked: Sequence[RankOrder], counts: Floats) -> Floats:
     """Do the work of :func:`_rank_moments` in machine code."""
-    from brainscore_lite.metrics.compiled_ranks import rank_moments
-
+    compiled = import_module("brainscore_lite.metrics.compiled_ranks")
     first, second = np.triu_indices(counts.shape[1], k=1)
     orders = np.stack([vector.order for vector in ranked])
     runs = np.stack([vector.run for vector in ranked])
-    moments: Floats = rank_moments(counts, first, second, orders, runs)
+    moments: Floats = compiled.rank_moments(counts, first, second, orders, runs)
     return moments
 
 

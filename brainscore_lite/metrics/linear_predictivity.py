@@ -1,6 +1,6 @@
 """Linear predictivity: how well a linear map of features predicts each neuroid's responses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from brainscore_lite.metrics.arrays import Array, as_numpy
 from brainscore_lite.metrics.cross_validation import (
     CrossValidated,
-    chosen_per_split,
     cross_validate,
     resolve_regression,
 )
@@ -33,7 +32,7 @@ def linear_predictivity(
     *,
     regression: str | Regression = "ridge",
     splits: int | Splits | Sequence[Fold] = 10,
-    seed: int = 0,
+    seed: int | None = None,
     strata: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> Array:
@@ -50,10 +49,11 @@ def linear_predictivity(
         Responses, averaged over repetitions.
     regression : {"ridge", "pls"}, Ridge or PLS
     splits : int, Splits or sequence of Fold
-    seed : int
-        Of the splits, where `splits` is a number.
+    seed : int, optional
+        Of the splits, where `splits` is a number; 0 if not given.
     strata, groups : sequence of labels, length n_stimuli, optional
-        Labels that every fold holds in proportion, or that are left out together.
+        Labels that every fold holds in proportion, or that are left out together, also by the
+        choices made within the training stimuli. Not with ready folds.
 
     Returns
     -------
@@ -63,7 +63,8 @@ def linear_predictivity(
     Raises
     ------
     ContractError
-        If shapes disagree, values are not finite, or there are too few stimuli.
+        If shapes disagree, values are not finite, there are too few stimuli, or arguments are
+        given that `splits` already decides.
 
     Examples
     --------
@@ -104,7 +105,11 @@ class PredictedResponses:
         return None if chosen is None else self._labelled(as_numpy(chosen), ("split",))
 
     def resampled(self, weights: ArrayLike) -> xr.DataArray:
-        """Return Pearson r with stimuli counted by `weights`; dims (draw, split, ..., neuroid)."""
+        """Return Pearson r with stimuli counted by `weights`; dims (draw, split, ..., neuroid).
+
+        Nothing is refitted. The held-out predictions stay, and each fold's correlation is computed
+        from weighted moments: the variance over stimuli of the test, not of the fit.
+        """
         return self._labelled(
             as_numpy(self.cross_validated.resampled(weights)),
             ("draw", "split"),
@@ -156,6 +161,7 @@ class LinearPredictivity:
     stratify: str | None = None
     group: str | None = None
     unit: ClassVar[str] = "pearson_r"
+    fits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         resolve_regression(self.regression)
@@ -183,16 +189,6 @@ class LinearPredictivity:
             If stimuli are missing, or either array breaks its contract.
         """
         return self.compare(source, target).values()
-
-    def resampled(
-        self, source: xr.DataArray, target: xr.DataArray, weights: ArrayLike
-    ) -> xr.DataArray:
-        """Return the values with stimuli counted by `weights`; nothing is refitted.
-
-        The held-out predictions stay, and each fold's correlation is computed from weighted
-        moments: the variance over stimuli of the test, not of the fit.
-        """
-        return self.compare(source, target).resampled(weights)
 
     def compare(
         self, source: xr.DataArray, target: xr.DataArray, *, inner: bool = False
@@ -227,54 +223,3 @@ class LinearPredictivity:
             strata=stimulus_labels(target, self.stratify),
             groups=stimulus_labels(target, self.group),
         )
-
-    def selection_scores(
-        self, sources: Mapping[str, xr.DataArray], target: xr.DataArray
-    ) -> NDArray[np.float64]:
-        """Score every layer within the training stimuli of every split.
-
-        Parameters
-        ----------
-        sources : mapping of layer to activations
-        target : DataArray
-            Recorded responses.
-
-        Returns
-        -------
-        ndarray, shape (n_layers, n_splits)
-            Median over neuroids of the Pearson r of leave-one-out predictions (ridge), or of
-            inner folds (PLS). The test stimuli of a split have no part in its column.
-        """
-        return np.stack(
-            [
-                self.compare(source, target, inner=True).cross_validated.selection_scores()
-                for source in sources.values()
-            ]
-        )
-
-    def compare_nested(
-        self, sources: Mapping[str, xr.DataArray], target: xr.DataArray
-    ) -> tuple[PredictedResponses, tuple[str, ...]]:
-        """Choose a layer within the training stimuli of each split, and test that one.
-
-        Parameters
-        ----------
-        sources : mapping of layer to activations
-        target : DataArray
-            Recorded responses.
-
-        Returns
-        -------
-        predicted : PredictedResponses
-            Split k holds the predictions of the layer chosen for split k.
-        layers : tuple of str, length n_splits
-            The layer chosen for each split.
-        """
-        if not sources:
-            raise ContractError("no layers to choose from.")
-        compared = [self.compare(source, target, inner=True) for source in sources.values()]
-        candidates = [one.cross_validated for one in compared]
-        choice = np.argmax([one.selection_scores() for one in candidates], axis=0)
-        names = tuple(sources)
-        chosen = chosen_per_split(candidates, choice)
-        return PredictedResponses(chosen, compared[0].target), tuple(names[k] for k in choice)

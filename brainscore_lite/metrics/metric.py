@@ -1,6 +1,6 @@
 """What every metric offers: the unit, the unaggregated parts, and the parts under resampling."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import xarray as xr
@@ -33,6 +33,9 @@ class Comparison(Protocol):
 class Metric(Protocol):
     """A frozen dataclass of settings that scores a source against a target by their labels."""
 
+    fits: ClassVar[bool]
+    """Whether a fold's fit leaves stimuli out, so that a layer is chosen within its training."""
+
     @property
     def unit(self) -> str:
         """What the values are: ``pearson_r``, ``spearman_r``, ``cka``, ..."""
@@ -44,10 +47,4 @@ class Metric(Protocol):
 
     def compare(self, source: xr.DataArray, target: xr.DataArray) -> Comparison:
         """Align by labels and do the work that the values and all their resamples share."""
-        ...
-
-    def resampled(
-        self, source: xr.DataArray, target: xr.DataArray, weights: NDArray[np.int64]
-    ) -> xr.DataArray:
-        """Return ``compare(source, target).resampled(weights)``."""
         ...

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from brainscore_lite.metrics.arrays import Array, rows
 from brainscore_lite.metrics.correlation import pearson_columns
@@ -35,7 +35,8 @@ class PLS:
         Where the responses' covariance with the features is exhausted earlier, the fit has
         fewer components and equals least squares.
     inner_splits : int
-        Folds within the training stimuli for the inner score.
+        Folds within the training stimuli for the inner score; of whole groups, and at most as
+        many, where the training stimuli have groups.
     seed : int
         Of the inner folds.
 
@@ -54,7 +55,7 @@ class PLS:
         if self.n_components < 1:
             raise ContractError(f"n_components is {self.n_components}, expected at least 1.")
 
-    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool = True) -> FoldFit:
+    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool) -> FoldFit:
         """Fit on the training stimuli of one fold and predict its test stimuli.
 
         Parameters
@@ -72,7 +73,8 @@ class PLS:
         Raises
         ------
         ContractError
-            If there are no more training stimuli than components.
+            If there are no more training stimuli than components, or the inner score is asked
+            for and they are all of one group.
         """
         if len(fold.train) <= self.n_components:
             raise ContractError(
@@ -93,7 +95,11 @@ class PLS:
     def _inner_correlation(self, gram: Gram, Y: Array, fold: Fold) -> Array:
         """Average the correlation over folds of the training stimuli."""
         xp = array_namespace(Y)
-        inner_folds = Splits(self.inner_splits, seed=self.seed).folds(len(fold.train))
+        n_splits = self.inner_splits
+        if fold.groups is not None:
+            n_splits = min(n_splits, len(fold.group_members()))
+        splits = Splits(n_splits, seed=self.seed)
+        inner_folds = splits.folds(len(fold.train), groups=fold.groups)
         scores = []
         for inner in inner_folds:
             nested = Fold(train=fold.train[inner.train], test=fold.train[inner.test])
@@ -115,39 +121,32 @@ def _dual_coefficients(K: Array, Y: Array, n_components: int) -> Array:
     """
     xp = array_namespace(Y)
     covariance = K @ Y  # P K P Y, kept up to date
-    deflated = Y  # P Y
+    deflated = xp.asarray(Y, copy=True)  # P Y
     start = float(xp.max(xp.abs(covariance)))
-    scores: list[Array] = []
-    duals: list[Array] = []
-    products: list[Array] = []
-    for _ in range(n_components):
+    shape = (n_components, Y.shape[0])
+    T, U, KT = (xp.empty(shape, dtype=Y.dtype, device=device(Y)) for _ in range(3))  # by row
+    found = 0
+    for k in range(n_components):
         if float(xp.max(xp.abs(covariance))) <= _NEGLIGIBLE * start:
             break
         _, axes = xp.linalg.eigh(deflated.T @ covariance)
         leading = axes[:, -1]
-        t = _orthogonal_to(scores, covariance @ leading)
+        t = _orthogonal_to(T[:k, :], covariance @ leading)
         t = t / xp.linalg.vector_norm(t)
         product = K @ t
         response = deflated.T @ t
-        scores.append(t)
-        duals.append(deflated @ leading)
-        products.append(product)
-        kernel_score = _orthogonal_to(scores, product)
-        covariance = covariance - t[:, None] * (t @ covariance)[None, :]
-        covariance = covariance - kernel_score[:, None] * response[None, :]
-        deflated = deflated - t[:, None] * response[None, :]
-    if not scores:
-        return xp.zeros_like(Y)
-    T, U, KT = (xp.stack(vectors, axis=1) for vectors in (scores, duals, products))
-    return U @ xp.linalg.solve(KT.T @ U, T.T @ Y)
+        T[k, :], U[k, :], KT[k, :] = t, deflated @ leading, product
+        kernel_score = _orthogonal_to(T[: k + 1, :], product)
+        covariance -= t[:, None] * (t @ covariance)[None, :]
+        covariance -= kernel_score[:, None] * response[None, :]
+        deflated -= t[:, None] * response[None, :]
+        found = k + 1
+    T, U, KT = T[:found, :], U[:found, :], KT[:found, :]
+    return U.T @ xp.linalg.solve(KT @ U.T, T @ Y)
 
 
-def _orthogonal_to(scores: list[Array], vector: Array) -> Array:
-    """Remove from `vector` its part along orthonormal `scores`; twice, for full precision."""
-    if not scores:
-        return vector
-    xp = array_namespace(vector)
-    T = xp.stack(scores, axis=1)
+def _orthogonal_to(T: Array, vector: Array) -> Array:
+    """Remove from `vector` its part along orthonormal rows `T`; twice, for full precision."""
     for _ in range(2):
-        vector = vector - T @ (T.T @ vector)
+        vector = vector - T.T @ (T @ vector)
     return vector

@@ -20,6 +20,10 @@ Dissimilarity = Literal["correlation", "euclidean"]
 _CONSTANT_PATTERN = 1e-12
 
 
+class UndefinedDissimilarityError(ContractError):
+    """A stimulus has the same value in every feature, so its correlation distance is undefined."""
+
+
 def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
     """Compute the dissimilarity of every pair of stimuli.
 
@@ -39,8 +43,10 @@ def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
 
     Raises
     ------
+    UndefinedDissimilarityError
+        If a pattern is constant where correlation is asked.
     ContractError
-        If values are not finite, or a pattern is constant where correlation is asked.
+        If values are not finite.
 
     References
     ----------
@@ -168,7 +174,7 @@ def _correlation_of_few(X: Array) -> Array:
 def _refuse_constant(variance: Array, sum_of_squares: Array) -> None:
     constant = as_numpy(variance <= _CONSTANT_PATTERN * sum_of_squares)
     if constant.any():
-        raise ContractError(
+        raise UndefinedDissimilarityError(
             f"{int(constant.sum())} of {constant.size} stimuli have the same value in every "
             f"feature (first: position {int(np.argmax(constant))}), so their correlation distance "
             "is not defined. Leave them out, choose another layer, or use method='euclidean'."

@@ -33,6 +33,6 @@ class Regression(Protocol):
     pools_neuroids: ClassVar[bool]
     """Whether the fit of a neuroid depends on which others are fitted with it."""
 
-    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool = True) -> FoldFit:
+    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool) -> FoldFit:
         """Fit on the training stimuli of one fold and predict its test stimuli."""
         ...

@@ -1,10 +1,10 @@
-"""Ridge regression through the Gram matrix, its penalty chosen by exact leave-one-out."""
+"""Ridge regression through the Gram matrix, its penalty chosen by exact leave-out residuals."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from brainscore_lite.metrics.arrays import Array, as_numpy, like, rows
 from brainscore_lite.metrics.correlation import pearson_columns
@@ -29,8 +29,13 @@ class Ridge:
         e_i = r_i / (1 - 1/n - h_ii(alpha)),
 
     r the residual and h the leverage of the full fit; the alpha with the smallest mean e_i^2
-    wins, separately for each neuroid (scikit-learn's ``RidgeCV(alpha_per_target=True)``). One
-    eigendecomposition per fold serves all penalties and neuroids.
+    wins, separately for each neuroid (scikit-learn's ``RidgeCV(alpha_per_target=True)``). Where
+    the training stimuli have groups G, whole groups are left out, exactly as well:
+
+        e_G = (I - H_GG(alpha))^-1 r_G,
+
+    H the hat matrix, intercept included. One eigendecomposition per fold serves all penalties and
+    neuroids.
 
     Parameters
     ----------
@@ -59,7 +64,7 @@ class Ridge:
                 f"penalties are {self.penalties}, expected at least one, all positive and finite."
             )
 
-    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool = True) -> FoldFit:
+    def fit_fold(self, gram: Gram, Y: Array, fold: Fold, *, inner: bool) -> FoldFit:
         """Fit on the training stimuli of one fold and predict its test stimuli.
 
         Parameters
@@ -68,11 +73,16 @@ class Ridge:
         Y : array, shape (n_stimuli, n_units)
         fold : Fold
         inner : bool
-            Also correlate the leave-one-out predictions within the training stimuli.
+            Also correlate the left-out predictions within the training stimuli.
 
         Returns
         -------
         FoldFit
+
+        Raises
+        ------
+        ContractError
+            If something is to be chosen, and the training stimuli are all of one group.
         """
         spectrum = _spectrum(gram, fold)
         y = rows(Y, fold.train)
@@ -82,7 +92,10 @@ class Ridge:
         if self.unit == "relative":
             scale = float(xp.sum(spectrum.eigenvalues)) / len(fold.train) or 1.0
         alphas = like(np.asarray(self.penalties) * scale, y)
-        fit = _LeaveOneOut(spectrum, y - mean, alphas)
+        if fold.groups is None:
+            fit = _LeaveOneOut(spectrum, y - mean, alphas)
+        else:
+            fit = _LeaveGroupOut(spectrum, y - mean, alphas, fold)
         best = fit.best()
         chosen = xp.take(alphas, best, axis=0)
         weights = fit.projected / (spectrum.eigenvalues[:, None] + chosen[None, :])
@@ -169,19 +182,81 @@ class _LeaveOneOut:
         return xp.concat(chosen)
 
     def inner_correlation(self, best: Array) -> Array:
-        """Correlate responses with their leave-one-out predictions at the chosen penalties.
+        """Correlate responses with their left-out predictions at the chosen penalties.
 
         Each prediction is taken relative to the mean of the stimuli it was fitted on: that mean
         falls when the left-out response is high, which alone would correlate by -1.
         """
+        predictions = self.y - self.mean_without() - self.residuals(best)
+        return pearson_columns(predictions, self.y)[0]
+
+    def mean_without(self) -> Array:
+        """Return the mean of the centred responses without each stimulus; as `y`."""
+        return self.y / (1 - self.y.shape[0])
+
+    def residuals(self, best: Array) -> Array:
+        """Return the left-out residuals at each neuroid's penalty; shape (n_train, n_units)."""
         xp = array_namespace(self.y)
         shrunk = xp.take(self.shrunk, best, axis=1)
         residual = self.vectors @ (shrunk * self.projected) + self.unexplained
+        return residual / xp.take(self.left_out, best, axis=1)
+
+
+class _LeaveGroupOut(_LeaveOneOut):
+    """The same with whole groups left out, one after the other."""
+
+    def __init__(self, spectrum: _Spectrum, y: Array, alphas: Array, fold: Fold) -> None:
+        super().__init__(spectrum, y, alphas)
+        self.fold = fold
+
+    def best(self) -> Array:
+        """Return the position of the best penalty of each neuroid."""
+        xp = array_namespace(self.y)
+        n_penalties = self.shrunk.shape[1]
+        if n_penalties == 1 or self.vectors.shape[1] == 0:
+            return xp.zeros_like(self.y[0, :], dtype=xp.int64)
+        losses = [xp.sum(self._residuals_of(k) ** 2, axis=0) for k in range(n_penalties)]
+        return xp.argmin(xp.stack(losses), axis=0)
+
+    def mean_without(self) -> Array:
+        """Return the mean of the centred responses without each stimulus's group; as `y`."""
+        xp = array_namespace(self.y)
         n_train = self.y.shape[0]
-        predictions = self.y * (n_train / (n_train - 1)) - residual / xp.take(
-            self.left_out, best, axis=1
-        )
-        return pearson_columns(predictions, self.y)[0]
+        parts = []
+        for members in self.fold.group_members():
+            total = xp.sum(rows(self.y, members), axis=0, keepdims=True)
+            parts.append(xp.repeat(total / (len(members) - n_train), len(members), axis=0))
+        return self._ungrouped(parts)
+
+    def residuals(self, best: Array) -> Array:
+        """Return the left-out residuals at each neuroid's penalty; shape (n_train, n_units)."""
+        xp = array_namespace(self.y)
+        result = xp.zeros_like(self.y)
+        for penalty in np.unique(as_numpy(best)):
+            of_penalty = self._residuals_of(int(penalty))
+            result = xp.where((best == int(penalty))[None, :], of_penalty, result)
+        return result
+
+    def _residuals_of(self, penalty: int) -> Array:
+        """Return the left-out residuals of all neuroids at one penalty."""
+        xp = array_namespace(self.y)
+        shrunk = self.shrunk[:, penalty]
+        n_train, rank = self.vectors.shape
+        residual = self.vectors @ (shrunk[:, None] * self.projected) + self.unexplained
+        parts = []
+        for members in self.fold.group_members():
+            vectors = rows(self.vectors, members)
+            kept = (vectors * shrunk[None, :]) @ vectors.T  # I - H_GG
+            if rank < n_train - 1:
+                identity = xp.eye(len(members), dtype=kept.dtype, device=device(kept))
+                kept = kept + identity - 1 / n_train - vectors @ vectors.T
+            parts.append(xp.linalg.solve(kept, rows(residual, members)))
+        return self._ungrouped(parts)
+
+    def _ungrouped(self, parts: list[Array]) -> Array:
+        """Bring rows from the order of the groups to that of the training stimuli."""
+        order = np.concatenate(self.fold.group_members())
+        return rows(array_namespace(self.y).concat(parts), np.argsort(order))
 
 
 def _compressed(shrunk: Array) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """Representational similarity analysis: model and brain compared by their dissimilarities."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -71,10 +72,24 @@ class RSA:
         already.
     comparison : {"spearman", "pearson", "kendall_tau_a", "cosine"}
         Of dissimilarity matrices.
+
+    References
+    ----------
+    Kriegeskorte, Mur & Bandettini (2008), doi:10.3389/neuro.06.004.2008.
+
+    Examples
+    --------
+    >>> from brainscore_lite.schema import activations, responses
+    >>> X, names = np.random.default_rng(0).normal(size=(30, 8)), [f"s{i}" for i in range(30)]
+    >>> source = activations(X, stimulus=names, layer="conv")
+    >>> target = responses(X, stimulus=names, neuroid=list("abcdefgh"), region="IT", animal="m")
+    >>> round(float(RSA()(source, target)), 9)
+    1.0
     """
 
     dissimilarity: Dissimilarity = "correlation"
     comparison: Comparator = "spearman"
+    fits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_dissimilarity(self.dissimilarity)
@@ -108,12 +123,6 @@ class RSA:
             If stimuli are missing, or either array breaks its contract.
         """
         return self.compare(source, target).values()
-
-    def resampled(
-        self, source: xr.DataArray, target: xr.DataArray, weights: ArrayLike
-    ) -> xr.DataArray:
-        """Return the values with stimuli counted by `weights`; see :class:`ComparedRDMs`."""
-        return self.compare(source, target).resampled(weights)
 
     def compare(self, source: xr.DataArray, target: xr.DataArray) -> ComparedRDMs:
         """Compute the dissimilarities of both sides once."""

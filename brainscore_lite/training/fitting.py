@@ -19,11 +19,11 @@ from brainscore_lite.networks.architectures import ARCHITECTURES
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.schema import ContractError
 from brainscore_lite.training.history import History
-from brainscore_lite.training.loop import TrainingLoop
+from brainscore_lite.training.loop import TrainingLoop, planned
 from brainscore_lite.training.minibatches import LabelledImages, Minibatches
 from brainscore_lite.training.run_folder import RunFolder
 from brainscore_lite.training.settings import TrainingConfig
-from brainscore_lite.training.trained_model import TrainedModel, bound
+from brainscore_lite.training.trained_model import TrainedModel, bound, described, state_digest
 
 Named = TypeVar("Named")
 
@@ -67,29 +67,25 @@ def fit(
     UnsupportedNetworkError
         If the rule cannot train the network.
     ContractError
-        If images do not fit the network, or the folder holds another run.
+        If images or configuration do not fit network and rule, or the folder holds another run
+        or one that another version of torch began.
     TrainingDivergedError
         If loss or weights stop being finite. The last finished epoch stays in the folder.
     """
     if isinstance(network, str):
-        network = _named(network, ARCHITECTURES, "architecture")
+        network = _found(network, ARCHITECTURES, "architecture")
     if isinstance(rule, str):
-        rule = _named(rule, LEARNING_RULES, "learning rule")
+        rule = _found(rule, LEARNING_RULES, "learning rule")
     run = None if folder is None else RunFolder(Path(folder))
     with _reproducible(config):
         estimator = bound(network, rule, config=config)
+        planned(estimator.phases(), config)  # refuses before the folder is claimed
         before = {n: p.detach().clone() for n, p in estimator.network.named_parameters()}
         if run is not None:
             run.claim(_asked(network, rule, images=images, config=config, estimator=estimator))
         if run is not None and run.finished:
-            return TrainedModel.load(run.path, network=_module(network))
-        minibatches = Minibatches.prepare(
-            images,
-            estimator.model.preprocessing,
-            config=config,
-            dtype=next((p.dtype for p in before.values()), torch.float32),
-        )
-        _check_classes(estimator, minibatches, name=images.name)
+            return TrainedModel.load(run.path, rule=rule, network=network)
+        minibatches = _prepared(images, estimator, config=config)
         loop = TrainingLoop(estimator, minibatches, config=config, folder=run, progress=progress)
         loop.run()
         if run is not None:
@@ -135,39 +131,43 @@ def _asked(
 ) -> dict[str, Any]:
     """Everything that decides the weights, as plain JSON."""
     pixels = (images.train_images, images.train_labels, images.test_images, images.test_labels)
-    state = estimator.state_dict()
     return {
         "network": None if isinstance(network, nn.Module) else json.loads(to_json(network)),
+        "module": described(network) if isinstance(network, nn.Module) else None,
         "rule": json.loads(to_json(rule)),
         "training": json.loads(to_json(config)),
         "images": {
             "name": images.name,
             "sha256": digest_bytes(*(array.tobytes() for array in pixels)),
         },
-        "state_before_training_sha256": digest_bytes(
-            *(name.encode() + state[name].cpu().numpy().tobytes() for name in sorted(state))
-        ),
+        "state_before_training_sha256": state_digest(estimator),
         "versions": {"torch": torch.__version__},
     }
 
 
-def _check_classes(estimator: Estimator, minibatches: Minibatches, *, name: str) -> None:
+def _prepared(
+    images: LabelledImages, estimator: Estimator, *, config: TrainingConfig
+) -> Minibatches:
+    """Prepare the images, and check that the network has a class for each label."""
+    minibatches = Minibatches.prepare(
+        images,
+        estimator.model.preprocessing,
+        config=config,
+        dtype=next((p.dtype for p in estimator.network.parameters()), torch.float32),
+    )
     train = minibatches.splits["train"]
     with torch.no_grad():
         scores = estimator.predict(minibatches.normalised(train.pixels[:1]))
     highest = int(max(part.labels.max() for part in minibatches.splits.values()))
     if highest >= scores.shape[1]:
         raise ContractError(
-            f"images '{name}' have labels up to {highest}, but the network's readout has "
+            f"images '{images.name}' have labels up to {highest}, but the network's readout has "
             f"{scores.shape[1]} classes. Give the network n_classes={highest + 1}."
         )
+    return minibatches
 
 
-def _module(network: nn.Module | ConvNet) -> nn.Module | None:
-    return network if isinstance(network, nn.Module) else None
-
-
-def _named(name: str, registry: Mapping[str, Named], kind: str) -> Named:
+def _found(name: str, registry: Mapping[str, Named], kind: str) -> Named:
     if name not in registry:
         raise ContractError(f"no {kind} is called '{name}'; there are: {', '.join(registry)}.")
     return registry[name]

@@ -25,8 +25,9 @@ class History:
         rule's own loss over the epoch's augmented batches, while the weights move), "train" (a
         fixed sample of the training images), "validation", "test" (at checkpoints only). Columns:
         epoch; phase; split; loss (cross-entropy in nats, except for "batches"); accuracy;
-        seconds spent; and ``alignment.<layer>``, the cosine between the rule's update and the
-        gradient, in the rows of "train".
+        seconds spent; ``alignment.<layer>``, the cosine between the rule's update and the
+        gradient, in the rows of "train"; and ``settling_residual`` in the rows of "batches" of
+        rules that settle, how far from its fixed point the network was left, mean over images.
     """
 
     table: pd.DataFrame

@@ -12,15 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from brainscore_lite.learning_rules.learning_rule import Batch, Estimator, Phase, StepInfo
+from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import torch_generator
 from brainscore_lite.training.measurement import alignment, evaluate
 from brainscore_lite.training.minibatches import Minibatches
 from brainscore_lite.training.optimization import build_optimizer, learning_rate, set_learning_rate
 from brainscore_lite.training.run_folder import RunFolder
-from brainscore_lite.training.settings import TrainingConfig
-
-_SAMPLE_OF_TRAINING_IMAGES = 2000
-_PROBED_FOR_ALIGNMENT = 128
+from brainscore_lite.training.settings import (
+    N_IMAGES_FOR_ALIGNMENT,
+    N_TRAINING_IMAGES_MEASURED,
+    Augmentation,
+    TrainingConfig,
+)
 
 
 class TrainingDivergedError(RuntimeError):
@@ -65,11 +68,11 @@ class TrainingLoop:
         self.config = config
         self.folder = folder
         self.phases = estimator.phases()
-        self.plan = tuple(_planned(self.phases, config))
+        self.plan = planned(self.phases, config)
         self.optimizer: torch.optim.Optimizer | None = None
         self.rows: list[dict[str, Any]] = []
         self.done = 0
-        self._sample = minibatches.probe(_SAMPLE_OF_TRAINING_IMAGES)
+        self._sample = minibatches.probe(N_TRAINING_IMAGES_MEASURED)
         self._bar = Progress(
             "{task.description}",
             BarColumn(),
@@ -109,6 +112,7 @@ class TrainingLoop:
     def _start(self) -> None:
         """Take up the state that an earlier call left, or measure the network before training."""
         left = None if self.folder is None else self.folder.load_progress()
+        self.estimator.train()
         if left is None:
             self.estimator.begin(self.phases[0])
             self._conclude(Epoch(0, self.phases[0], 0, 0))
@@ -127,7 +131,7 @@ class TrainingLoop:
         )
 
     def _train(self, epoch: Epoch) -> None:
-        start, loss, n_correct, n_seen = time.perf_counter(), 0.0, 0, 0
+        start, loss, residual, n_correct, n_seen = time.perf_counter(), 0.0, 0.0, 0, 0
         self.estimator.train()
         # Foreign modules (dropout) draw from torch's own stream, which `fit` restores afterwards.
         stream = torch_generator(self.config.seed, "training", "modules", str(epoch.number))
@@ -136,7 +140,8 @@ class TrainingLoop:
             info = self._train_step(epoch, batch, index)
             n_seen += len(batch.images)
             loss += info.loss * len(batch.images)
-            n_correct += 0 if info.n_correct is None else info.n_correct
+            n_correct += info.n_correct or 0
+            residual += (info.settling_residual or 0.0) * len(batch.images)
             self._bar.update(
                 self._bar.task_ids[0],
                 advance=1,
@@ -145,17 +150,25 @@ class TrainingLoop:
             )
         if not all(torch.isfinite(each).all() for each in self.estimator.parameters()):
             raise self._diverged(epoch, "weights are no longer finite")
+        settled = info.settling_residual is not None
         self._add_row(
             epoch,
             split="batches",
             loss=loss / n_seen,
             accuracy=None if info.n_correct is None else n_correct / n_seen,
             seconds=time.perf_counter() - start,
+            **({"settling_residual": residual / n_seen} if settled else {}),
         )
 
     def _train_step(self, epoch: Epoch, batch: Batch, index: int) -> StepInfo:
-        done = epoch.within + index / self.minibatches.n_steps
-        lr = learning_rate(done, n_epochs=epoch.of, phase=epoch.phase, config=self.config)
+        step = 1 / self.minibatches.n_steps
+        lr = learning_rate(
+            epoch.within + index * step,
+            step=step,
+            n_epochs=epoch.of,
+            phase=epoch.phase,
+            config=self.config,
+        )
         if self.optimizer is not None:
             set_learning_rate(self.optimizer, lr)
         info: StepInfo = self.estimator(batch, self._step)
@@ -200,15 +213,16 @@ class TrainingLoop:
         )
 
     def _alignment(self, phase: Phase) -> dict[str, float]:
-        probe = self._sample.select(slice(_PROBED_FOR_ALIGNMENT))
-        images = self.minibatches.normalised(probe.pixels)
+        probe = self._sample.select(slice(N_IMAGES_FOR_ALIGNMENT))
+        of_views = torch_generator(self.config.seed, "training", "alignment", "views")
         return alignment(
             self.estimator,
             Batch(
-                images=images,
+                images=self.minibatches.normalised(probe.pixels),
                 labels=probe.labels if phase.labels else None,
-                views=torch.stack([images] * phase.views) if phase.views else None,
+                views=self.minibatches.views(probe.pixels, phase.views, rng=of_views),
             ),
+            seed=self.config.seed,
         )
 
     def _reached_target(self) -> bool:
@@ -230,9 +244,11 @@ class TrainingLoop:
             if self.folder is None
             else f"the state after epoch {self.done} is kept in {self.folder.path}"
         )
+        lr = self.config.lr if epoch.phase.lr is None else epoch.phase.lr
         return TrainingDivergedError(
-            f"training diverged in epoch {epoch.number} (phase '{epoch.phase.name}'): {what}; "
-            f"{kept}. Lower the learning rate (lr={self.config.lr:g}) or lengthen the warm-up."
+            f"training diverged in epoch {epoch.number} (phase '{epoch.phase.name}'): {what}, so "
+            f"lower the learning rate (lr={lr:g}) or lengthen the warm-up "
+            f"(warmup_epochs={self.config.warmup_epochs:g}), in a new folder; {kept}."
         )
 
     def _how_to_go_on(self) -> str:
@@ -244,7 +260,44 @@ class TrainingLoop:
         )
 
 
-def _planned(phases: tuple[Phase, ...], config: TrainingConfig) -> Iterator[Epoch]:
+def planned(phases: tuple[Phase, ...], config: TrainingConfig) -> tuple[Epoch, ...]:
+    """Lay out the epochs of all phases, numbered from 1.
+
+    Parameters
+    ----------
+    phases : tuple of Phase
+    config : TrainingConfig
+
+    Returns
+    -------
+    tuple of Epoch
+
+    Raises
+    ------
+    ContractError
+        If a phase asks for several views and nothing makes them differ, or a checkpoint lies
+        beyond the last epoch.
+    """
+    for phase in phases:
+        if phase.views > 1 and config.augmentation == Augmentation():
+            raise ContractError(
+                f"training: phase '{phase.name}' compares {phase.views} views of an image, but "
+                "without augmentation they are identical. Set augmentation, for example to "
+                "Augmentation(flip=True, shift=4)."
+            )
+    plan = tuple(_numbered(phases, config))
+    # One configuration serves many rules, so a rule may have fewer epochs than it names.
+    last = max(config.epochs, len(plan))
+    beyond = [epoch for epoch in config.checkpoint_epochs if epoch > last]
+    if beyond:
+        raise ContractError(
+            f"training: checkpoint_epochs name epoch {beyond[0]}, but training ends after epoch "
+            f"{last}. Leave it out, or train longer."
+        )
+    return plan
+
+
+def _numbered(phases: tuple[Phase, ...], config: TrainingConfig) -> Iterator[Epoch]:
     number = 0
     for phase in phases:
         n_epochs = config.epochs if phase.epochs is None else phase.epochs

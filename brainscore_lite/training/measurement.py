@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.learning_rule import Batch, Estimator
-from brainscore_lite.networks.model import evaluation_mode
+from brainscore_lite.networks.model import device_of, evaluation_mode
+from brainscore_lite.seeding import torch_generator
 from brainscore_lite.training.minibatches import ImageSplit, Minibatches
 
 _EVALUATED_AT_ONCE = 500
@@ -43,17 +44,20 @@ def evaluate(
     return loss / len(images), n_correct / len(images)
 
 
-def alignment(estimator: Estimator, batch: Batch) -> dict[str, float]:
+def alignment(estimator: Estimator, batch: Batch, *, seed: int = 0) -> dict[str, float]:
     """Measure the cosine between a rule's update and the gradient, layer by layer.
 
     cos_l = <dW_l, g_l> / (|dW_l| |g_l|), over all weights of layer l, where g is the gradient
     of the estimator's differentiable objective. What a rule would step inside the batch is summed
-    at fixed weights. The estimator is left as it was.
+    at fixed weights. Modules that draw from torch's own stream (dropout) draw the same numbers in
+    both passes. The estimator and torch's stream are left as they were.
 
     Parameters
     ----------
     estimator : Estimator
     batch : Batch
+    seed : int
+        Root seed of these numbers.
 
     Returns
     -------
@@ -63,12 +67,18 @@ def alignment(estimator: Estimator, batch: Batch) -> dict[str, float]:
     """
     parameters = {n: p for n, p in estimator.network.named_parameters() if p.requires_grad}
     state = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
+    device = device_of(estimator)
     try:
-        with torch.enable_grad():
+        with (
+            torch.enable_grad(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        ):
+            _reseed(device, seed)
             loss = estimator.loss(batch)
             if loss is None or not parameters:
                 return {}
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            _reseed(device, seed)
             update = _update(estimator, batch, parameters)
     finally:
         estimator.load_state_dict(state)
@@ -135,6 +145,14 @@ def layer_of(parameter: str, layers: Sequence[str]) -> str:
     path = "".join(f".{part.rpartition('->')[2]}" for part in parameter.split(".")) + "."
     inside = [layer for layer in layers if f".{layer}." in path]
     return max(inside, key=len) if inside else parameter.rpartition(".")[0] or parameter
+
+
+def _reseed(device: torch.device, seed: int) -> None:
+    stream = torch_generator(seed, "training", "alignment")
+    torch.set_rng_state(stream.get_state())
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(stream.initial_seed())
 
 
 def _update(

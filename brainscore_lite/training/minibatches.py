@@ -15,10 +15,9 @@ from torch import Tensor
 from brainscore_lite.learning_rules.learning_rule import Batch, Phase
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator, torch_generator
-from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.stimuli import LUMINANCE, Preprocessing
 from brainscore_lite.training.settings import Augmentation, TrainingConfig
 
-_LUMINANCE = (0.299, 0.587, 0.114)
 _RESIZED_AT_ONCE = 4096
 
 
@@ -152,15 +151,32 @@ class Minibatches:
         order = torch.randperm(len(train), generator=order_of).to(config.device)
         for chosen in torch.split(order, config.batch_size):
             pixels = train.pixels[chosen]
-            views = [
-                self.normalised(augmented(pixels, config.augmentation, rng=of_views))
-                for _ in range(phase.views)
-            ]
             yield Batch(
                 images=self.normalised(augmented(pixels, config.augmentation, rng=jitter)),
                 labels=train.labels[chosen] if phase.labels else None,
-                views=torch.stack(views) if views else None,
+                views=self.views(pixels, phase.views, rng=of_views),
             )
+
+    def views(self, pixels: Tensor, n_views: int, *, rng: torch.Generator) -> Tensor | None:
+        """Augment images several times, independently.
+
+        Parameters
+        ----------
+        pixels : uint8 Tensor, shape (batch, size, size, 3)
+        n_views : int
+        rng : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Tensor, shape (n_views, batch, channels, size, size), or None
+            None where no views are asked for.
+        """
+        if n_views == 0:
+            return None
+        augmentation = self.config.augmentation
+        each = [self.normalised(augmented(pixels, augmentation, rng=rng)) for _ in range(n_views)]
+        return torch.stack(each)
 
     def probe(self, n_images: int) -> ImageSplit:
         """Take a fixed random sample of the training images, to measure on at every epoch."""
@@ -181,16 +197,14 @@ class Minibatches:
         Tensor, shape (batch, channels, size, size)
             Equal to ``preprocessing.batch`` to rounding; channels vary fastest in memory.
         """
-        asked = self.preprocessing
-        std = torch.tensor(asked.std, dtype=self.dtype, device=pixels.device)
-        offset = torch.tensor(asked.mean, dtype=self.dtype, device=pixels.device) / std
         channels = pixels.to(self.dtype)
-        if asked.channels == "L":
-            weights = torch.tensor(_LUMINANCE, dtype=self.dtype, device=pixels.device)
-            channels = (channels @ weights)[..., None]
-        elif asked.channels == "BGR":
+        if self.preprocessing.channels == "L":
+            channels = (channels @ channels.new_tensor(LUMINANCE))[..., None]
+        elif self.preprocessing.channels == "BGR":
             channels = channels.flip(-1)
-        return (channels * (asked.scale / 255 / std) - offset).permute(0, 3, 1, 2)
+        gain = channels.new_tensor(self.preprocessing.gain)
+        offset = channels.new_tensor(self.preprocessing.offset)
+        return (channels * gain - offset).permute(0, 3, 1, 2)
 
 
 def augmented(pixels: Tensor, augmentation: Augmentation, *, rng: torch.Generator) -> Tensor:

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import torch
 
 from brainscore_lite.learning_rules.learning_rule import ParameterGroup, Phase
-from brainscore_lite.training.settings import TrainingConfig
+from brainscore_lite.training.settings import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    NESTEROV,
+    TrainingConfig,
+)
 
 
 def build_optimizer(
@@ -40,19 +45,22 @@ def build_optimizer(
     if not described:
         return None
     if (phase.optimizer or config.optimizer) == "adam":
-        return torch.optim.AdamW(described)
-    return torch.optim.SGD(described, momentum=config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.AdamW(described, betas=ADAM_BETAS, eps=ADAM_EPSILON)
+    ahead = NESTEROV and config.momentum > 0
+    return torch.optim.SGD(described, momentum=config.momentum, nesterov=ahead)
 
 
 def learning_rate(
-    epochs_done: float, *, n_epochs: int, phase: Phase, config: TrainingConfig
+    epochs_done: float, *, step: float, n_epochs: int, phase: Phase, config: TrainingConfig
 ) -> float:
-    """Return the learning rate at a moment of a phase.
+    """Return the learning rate of a step.
 
     Parameters
     ----------
     epochs_done : float
-        Since the phase began, in epochs; fractions count steps.
+        Since the phase began, before the step, in epochs.
+    step : float
+        Length of the step in epochs.
     n_epochs : int
         Length of the phase.
     phase : Phase
@@ -66,7 +74,7 @@ def learning_rate(
     peak = config.lr if phase.lr is None else phase.lr
     warmup = min(config.warmup_epochs, n_epochs)
     if epochs_done < warmup:
-        return peak * epochs_done / warmup
+        return peak * min(1.0, (epochs_done + step) / warmup)
     if config.schedule == "constant":
         return peak
     return peak * 0.5 * (1 + math.cos(math.pi * (epochs_done - warmup) / (n_epochs - warmup)))

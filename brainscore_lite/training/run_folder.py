@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,22 +52,28 @@ class RunFolder:
         Raises
         ------
         ContractError
-            If the folder holds another run; the message lists what differs.
+            If the folder holds another run (the message lists what differs), or one that another
+            version of torch began and did not finish: its second half would not be the same.
         """
         file = self.path / "config.json"
-        asked = json.loads(json.dumps(asked))
-        if not file.is_file():
-            save_json(asked, file)
+        wanted = json.loads(json.dumps(asked))
+        begun = self.finished or (self.path / "progress.safetensors").is_file()
+        if not begun or not file.is_file():  # nothing is lost
+            save_json(wanted, file)
             return
         kept = self.config()
-        differing = _differences(
-            {key: kept.get(key) for key in kept if key != "versions"},
-            {key: asked[key] for key in asked if key != "versions"},
-        )
+        versions, here = kept.pop("versions", None), wanted.pop("versions", None)
+        differing = differences(kept, wanted)
         if differing:
             raise ContractError(
                 f"the folder {self.path} holds another training run: {'; '.join(differing)}. "
                 "Choose another folder, or ask for the same run to resume it."
+            )
+        if versions != here and not self.finished:
+            raise ContractError(
+                f"the folder {self.path} holds a run that was begun with other software: "
+                f"{'; '.join(differences(versions, here, 'versions'))}. Finish it with that "
+                "version, or choose another folder to begin anew."
             )
 
     def config(self) -> dict[str, Any]:
@@ -76,11 +83,7 @@ class RunFolder:
 
     def save_checkpoint(self, estimator: Estimator, epoch: int) -> None:
         """Keep the state after an epoch."""
-        save_safetensors(
-            _unshared(estimator.state_dict()),
-            self._checkpoint(epoch),
-            metadata={"epoch": f"{epoch}"},
-        )
+        _save_state(estimator, self._checkpoint(epoch), epoch=epoch)
 
     def save_progress(
         self,
@@ -202,11 +205,27 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
-def _differences(kept: Any, asked: Any, where: str = "") -> list[str]:
+def differences(kept: Any, asked: Any, where: str = "") -> list[str]:
+    """Say in words what differs between the settings of a folder and those asked for.
+
+    Parameters
+    ----------
+    kept, asked : JSON values
+    where : str
+        Name of the part that they are.
+
+    Returns
+    -------
+    list of str
+        One for each part that differs.
+    """
     if isinstance(kept, dict) and isinstance(asked, dict):
         return [
             line
             for key in sorted({*kept, *asked})
-            for line in _differences(kept.get(key), asked.get(key), f"{where}.{key}".strip("."))
+            for line in differences(kept.get(key), asked.get(key), f"{where}.{key}".strip("."))
         ]
+    if isinstance(kept, list) and isinstance(asked, list):
+        pairs = enumerate(itertools.zip_longest(kept, asked))
+        return [line for i, (a, b) in pairs for line in differences(a, b, f"{where}[{i}]")]
     return [] if kept == asked else [f"{where} is {kept!r} there, {asked!r} here"]

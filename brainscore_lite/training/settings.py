@@ -1,9 +1,21 @@
 """Everything that decides how a network is trained, apart from the rule and the network."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from brainscore_lite.schema import ContractError
+
+#: Whether "sgd" looks ahead along its momentum.
+NESTEROV = True
+#: Decay of the running means of the gradient and of its square in "adam", per step.
+ADAM_BETAS = (0.9, 0.999)
+#: Added to the root of the running mean square in "adam".
+ADAM_EPSILON = 1e-8
+#: Training images, drawn once, on which loss and accuracy of the split "train" are taken.
+N_TRAINING_IMAGES_MEASURED = 2000
+#: Of these, the first so many are the batch on which alignment is measured.
+N_IMAGES_FOR_ALIGNMENT = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +48,7 @@ class TrainingConfig:
         Passes through the training images, for each phase of the rule that names no number.
     batch_size : int
     optimizer : {"sgd", "adam"}
-        Stochastic gradient descent with (Nesterov) momentum, or Adam with decoupled weight decay.
+        Stochastic gradient descent with Nesterov momentum, or Adam with decoupled weight decay.
     lr : float
         Learning rate at its peak.
     momentum : float
@@ -46,7 +58,8 @@ class TrainingConfig:
         How the learning rate goes on after the warm-up: it stays, or falls to 0 as half a cosine
         over the phase.
     warmup_epochs : float
-        Epochs over which the learning rate rises linearly from 0.
+        Epochs over which the learning rate rises linearly, from one step's share of the peak at
+        the first step.
     augmentation : Augmentation
         Applied to training images and to views.
     validation_fraction : float
@@ -55,18 +68,25 @@ class TrainingConfig:
         Stop after the first epoch of the last phase whose validation accuracy reaches it.
     checkpoint_epochs : tuple of int
         After which epochs the weights are kept and the test accuracy is taken; 0 is before
-        training. The last epoch is always kept.
+        training. The last epoch is always kept. `fit` refuses epochs that neither `epochs` nor
+        the phases of the rule reach.
     seed : int
         Root of all randomness: weights, order, validation split, augmentation, the rule's own.
     n_threads : int
         Threads of torch; the same number gives the same bits.
     device : str
-        Where to train: "cpu" or "cuda".
+        Where to train: "cpu", "cuda", or a numbered GPU such as "cuda:1".
 
     Raises
     ------
     ContractError
         If a setting is out of its range.
+
+    Notes
+    -----
+    Fixed, as constants of this module: `NESTEROV`, `ADAM_BETAS`, `ADAM_EPSILON`, and the numbers of
+    images that are measured after each epoch, `N_TRAINING_IMAGES_MEASURED` and
+    `N_IMAGES_FOR_ALIGNMENT`.
     """
 
     epochs: int = 10
@@ -99,6 +119,11 @@ class TrainingConfig:
         self._check_between("validation_fraction", 0.0, 0.5)
         self._check_choice("optimizer", ("sgd", "adam"))
         self._check_choice("schedule", ("constant", "cosine"))
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", str(self.device)):
+            raise ContractError(
+                f"training: device is {self.device!r}, expected 'cpu', 'cuda' or a numbered GPU "
+                "such as 'cuda:1'."
+            )
         if any(epoch < 0 for epoch in self.checkpoint_epochs):
             raise ContractError(
                 f"training: checkpoint_epochs are {self.checkpoint_epochs}, expected 0 or more."

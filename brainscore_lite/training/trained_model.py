@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from brainscore_lite.configuration import from_json
+from brainscore_lite.configuration import digest_bytes, from_json, to_json
 from brainscore_lite.learning_rules import LEARNING_RULES
 from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
 from brainscore_lite.networks.areas import Area, Dense
@@ -22,7 +24,7 @@ from brainscore_lite.seeding import torch_generator
 from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.training.history import History
 from brainscore_lite.training.measurement import weight_change
-from brainscore_lite.training.run_folder import RunFolder
+from brainscore_lite.training.run_folder import RunFolder, differences
 from brainscore_lite.training.settings import Augmentation, TrainingConfig
 
 _SETTINGS = (Area, Augmentation, ConvNet, Dense, Pool, Preprocessing, TrainingConfig)
@@ -58,7 +60,12 @@ class TrainedModel:
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, epoch: int | None = None, network: nn.Module | None = None
+        cls,
+        folder: str | Path,
+        *,
+        epoch: int | None = None,
+        rule: LearningRule | None = None,
+        network: nn.Module | ConvNet | None = None,
     ) -> TrainedModel:
         """Read a trained network back.
 
@@ -68,7 +75,9 @@ class TrainedModel:
             Given to `fit`.
         epoch : int, optional
             One of the checkpoints; by default the end of training.
-        network : Module, optional
+        rule : LearningRule, optional
+            Where `fit` was given a rule that is not in LEARNING_RULES.
+        network : Module or ConvNet, optional
             The module before training, where `fit` was given a module rather than an architecture.
 
         Raises
@@ -76,20 +85,16 @@ class TrainedModel:
         StorageError
             If there is no such checkpoint, or training has not finished.
         ContractError
-            If the run needs a module that was not given.
+            If the run needs a rule or a module that was not given, or was trained with others
+            than those given.
         """
         run = RunFolder(Path(folder))
         asked = run.config()
-        config, rule, architecture = (
-            from_json(json.dumps(asked[part]), types=(*_SETTINGS, *map(type, _rules())))
-            for part in ("training", "rule", "network")
-        )
-        if network is None and architecture is None:
-            raise ContractError(
-                f"{folder} holds weights of a module that was not built from an architecture. Give "
-                "it as it was before training: TrainedModel.load(folder, network=module)."
-            )
-        estimator = bound(architecture if network is None else network, rule, config=config)
+        config = from_json(json.dumps(asked["training"]), types=_SETTINGS)
+        rule = _rule(run.path, asked, given=rule)
+        estimator = bound(_network(run.path, asked, given=network), rule, config=config)
+        if isinstance(network, nn.Module):
+            _check_module(run.path, asked, network, estimator)
         before = {n: p.detach().clone() for n, p in estimator.network.named_parameters()}
         estimator.begin(estimator.phases()[-1])
         state, epoch = run.state(epoch)
@@ -198,5 +203,81 @@ def bound(network: nn.Module | ConvNet, rule: LearningRule, *, config: TrainingC
     return rule.bind(fresh, torch_generator(config.seed, "rule")).to(config.device)
 
 
-def _rules() -> tuple[LearningRule, ...]:
-    return tuple(LEARNING_RULES.values())
+def described(network: nn.Module) -> dict[str, Any]:
+    """Say in plain JSON what decides the training of a module, apart from its state.
+
+    Parameters
+    ----------
+    network : Module
+        Implements `Model`.
+
+    Returns
+    -------
+    dict
+    """
+    model = cast(Model, network)
+    return {
+        "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(network)).splitlines(),
+        "preprocessing": json.loads(to_json(model.preprocessing)),
+        "layer_names": list(model.layer_names),
+        "n_steps": model.n_steps,
+        "trainable": sorted(n for n, p in network.named_parameters() if p.requires_grad),
+    }
+
+
+def state_digest(estimator: Estimator) -> str:
+    """Hash all weights and buffers by name: SHA-256 in hex."""
+    state = estimator.state_dict()
+    return digest_bytes(
+        *(name.encode() + state[name].cpu().numpy().tobytes() for name in sorted(state))
+    )
+
+
+def _rule(folder: Path, asked: dict[str, Any], *, given: LearningRule | None) -> LearningRule:
+    kept = asked["rule"]
+    known = {type(each).__name__: type(each) for each in LEARNING_RULES.values()}
+    if given is None and kept["class"] not in known:
+        raise ContractError(
+            f"{folder} was trained by the rule '{kept['class']}', which is not in LEARNING_RULES. "
+            f"Give it: TrainedModel.load(folder, rule={kept['class']}(...))."
+        )
+    if given is None:
+        rule: LearningRule = from_json(json.dumps(kept), types=tuple(known.values()))
+        return rule
+    _refuse(folder, "rule", differences(kept, json.loads(to_json(given)), "rule"))
+    return given
+
+
+def _network(
+    folder: Path, asked: dict[str, Any], *, given: nn.Module | ConvNet | None
+) -> nn.Module | ConvNet:
+    kept = asked["network"]
+    if given is None and kept is None:
+        raise ContractError(
+            f"{folder} holds weights of a module that was not built from an architecture. Give it "
+            "as it was before training: TrainedModel.load(folder, network=module)."
+        )
+    if given is None:
+        architecture: ConvNet = from_json(json.dumps(kept), types=_SETTINGS)
+        return architecture
+    if isinstance(given, ConvNet):
+        _refuse(folder, "network", differences(kept, json.loads(to_json(given)), "network"))
+    return given
+
+
+def _check_module(
+    folder: Path, asked: dict[str, Any], module: nn.Module, estimator: Estimator
+) -> None:
+    state = "state_before_training_sha256"
+    found = differences(asked[state], state_digest(estimator), state)
+    if asked["module"] is not None:
+        found = differences(asked["module"], described(module), "module") + found
+    _refuse(folder, "network", found)
+
+
+def _refuse(folder: Path, what: str, differing: list[str]) -> None:
+    if differing:
+        raise ContractError(
+            f"the {what} given is not the one that {folder} was trained with: "
+            f"{'; '.join(differing)}. Give it as it was before training."
+        )

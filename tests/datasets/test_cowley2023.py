@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainscore_lite.datasets import cowley2023, load_dataset, registry
-from brainscore_lite.datasets.cowley2023 import sessions
+from brainscore_lite.datasets.cowley2023 import holds_near_duplicates, sessions
 from brainscore_lite.datasets.dataset import DatasetError
 from brainscore_lite.datasets.download import Unreachable
 from brainscore_lite.schema import average_repetitions
@@ -165,9 +165,17 @@ def test_pixels_predict_responses_and_shuffled_images_do_not(
 def test_the_table_of_sessions_is_that_of_the_source() -> None:
     assert len(sessions()) == 50
     assert {each.animal for each in sessions().values()} == {"WE", "PE", "RA"}
-    assert not sessions()["210325"].leaks
-    assert sessions()["190924"].leaks  # active learning
-    assert sessions()["210305"].leaks  # validation experiments
+
+
+def test_near_duplicates_are_known_from_the_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cowley2023, "fetch", None)  # nothing may be read
+    monkeypatch.setattr(cowley2023, "fetch_unlisted", None)
+    assert not holds_near_duplicates("210325")
+    assert holds_near_duplicates("190924")  # active learning
+    assert holds_near_duplicates("210305")  # validation experiments
+    assert sum(map(holds_near_duplicates, sessions())) == 22
+    with pytest.raises(DatasetError, match=r"no session '123456'\. It has: 190923"):
+        holds_near_duplicates("123456")
 
 
 def test_an_unknown_session_lists_the_known() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from brainscore_lite.datasets import evolution_psths
 from brainscore_lite.datasets.dataset import DatasetError
+from brainscore_lite.datasets.registry import read_table
 
 TABLE = """experiment,animal,unit,area,date,n_generations,thread0_space,thread1_space
 Exp1-B,B,Ch5U2,IT,2020-07-22,2,fc6,BigGAN
@@ -32,7 +33,7 @@ def write(folder: Path, *, table: str = TABLE, paths: tuple[str, ...] = PATHS) -
 
 def test_small_files(tmp_path: Path) -> None:
     npz, table = write(tmp_path)
-    experiments = evolution_psths.read_experiments(table)
+    experiments = read_table(table, evolution_psths._COLUMNS, dataset="evolution_psths")
     psths = evolution_psths.read_psths(npz, experiments=experiments)
     assert psths.dims == ("psth", "time_bin")
     assert psths["generation"].values.tolist() == [1, 2, 1]
@@ -48,12 +49,12 @@ def test_small_files(tmp_path: Path) -> None:
 def test_table_without_a_column(tmp_path: Path) -> None:
     _, table = write(tmp_path, table="experiment,animal\nExp1-B,B\n")
     with pytest.raises(DatasetError, match=r"'experiments.csv' lacks the columns \['unit', 'area'"):
-        evolution_psths.read_experiments(table)
+        read_table(table, evolution_psths._COLUMNS, dataset="evolution_psths")
 
 
 def test_psth_of_an_unknown_experiment(tmp_path: Path) -> None:
     npz, table = write(tmp_path, paths=(*PATHS[:2], "Exp9-B/gen_01/biggan_psth.json"))
-    experiments = evolution_psths.read_experiments(table)
+    experiments = read_table(table, evolution_psths._COLUMNS, dataset="evolution_psths")
     with pytest.raises(DatasetError, match=r"1 PSTHs belong to no experiment .* first: 'Exp9-B"):
         evolution_psths.read_psths(npz, experiments=experiments)
 
@@ -61,7 +62,7 @@ def test_psth_of_an_unknown_experiment(tmp_path: Path) -> None:
 def test_truncated_file(tmp_path: Path) -> None:
     npz, table = write(tmp_path)
     npz.write_bytes(npz.read_bytes()[:200])
-    experiments = evolution_psths.read_experiments(table)
+    experiments = read_table(table, evolution_psths._COLUMNS, dataset="evolution_psths")
     with pytest.raises(DatasetError, match=r"psth_means.npz' cannot be read"):
         evolution_psths.read_psths(npz, experiments=experiments)
 

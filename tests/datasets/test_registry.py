@@ -18,10 +18,14 @@ from brainscore_lite.datasets.dataset import DatasetError
 from brainscore_lite.datasets.registry import (
     MIRROR_VARIABLE,
     at_hand,
+    cache_folder,
+    checksums,
     dataset_names,
     describe,
     fetch,
     fetch_unlisted,
+    read_table,
+    source_of,
 )
 
 CONTENT = b"spikes" * 1000
@@ -303,3 +307,29 @@ def test_an_unlisted_file_comes_with_its_checksum(listed: Path, served: tuple[Pa
     path, sha256 = fetch_unlisted("toy", "session.npy", url=f"{url}/session.npy", cache=listed)
     assert path.read_bytes() == CONTENT
     assert sha256 == _sha256(CONTENT)
+
+
+def test_source_of_a_result() -> None:
+    name, file = "zhang_desimone_it", "Zhang_Desimone_7object_raster_data_rda.zip"
+    source = source_of(name, file)
+    assert source["reference"].endswith("PNAS 108:8850. doi:10.1073/pnas.1100999108")
+    assert source["sha256"] == checksums(name, file)
+    assert source["species"] == describe(name).species
+    assert "doi" not in source_of("kar_it_site")["reference"]
+
+
+def test_cache_folder_is_the_one_given_or_the_users(tmp_path: Path) -> None:
+    assert cache_folder(tmp_path) == tmp_path
+    assert cache_folder(None).name == "brainscore_lite"
+
+
+def test_table_is_read_and_its_columns_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("person,accuracy\na,0.5\n")
+    assert read_table(path, ("person",), dataset="d")["accuracy"].tolist() == [0.5]
+    with pytest.raises(DatasetError, match=r"'d': 'people\.csv' lacks the columns \['rt'\]"):
+        read_table(path, ("person", "rt"), dataset="d")
+    for damaged in (b"", b"person\n\xff\xfe\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(DatasetError, match=r"people\.csv' cannot be read: .*fetch it again"):
+            read_table(path, ("person",), dataset="d")

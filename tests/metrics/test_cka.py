@@ -58,7 +58,7 @@ def test_biased_resampling_is_cka_of_the_drawn_stimuli() -> None:
         Y, stimulus=names, neuroid=[f"n{i}" for i in range(15)], region="IT", animal="one"
     )
     weights = np.bincount(draw, minlength=60)[None]
-    ours = CKA(debiased=False).resampled(source, target, weights)
+    ours = CKA(debiased=False).compare(source, target).resampled(weights)
     assert float(ours[0]) == pytest.approx(linear_cka(X[draw], Y[draw], debiased=False), abs=1e-12)
 
 

@@ -188,23 +188,6 @@ def test_strata_and_groups_come_from_the_target() -> None:
         LinearPredictivity(stratify="block", group="block")
 
 
-def test_choosing_a_layer_uses_training_stimuli_only() -> None:
-    noise = np.random.default_rng(9).normal(size=(N_STIMULI, 50))
-    layers = {"noise": source(noise), "tuned": source(np.hstack([TUNING, noise]), "tuned")}
-    target = recording()
-    metric = LinearPredictivity(n_splits=5)
-    scores = metric.selection_scores(layers, target)
-    assert scores.shape == (2, 5)
-    assert (scores[1] > scores[0]).all()
-    predicted, chosen = metric.compare_nested(layers, target)
-    assert chosen == ("tuned",) * 5
-    xr.testing.assert_allclose(predicted.values(), metric(layers["tuned"], target))
-    test = metric.folds(target)[0].test
-    changed = target.copy()
-    changed[:, test] = np.random.default_rng(3).normal(size=(8, len(test), N_UNITS))
-    np.testing.assert_array_equal(scores[:, 0], metric.selection_scores(layers, changed)[:, 0])
-
-
 def test_inner_scores_do_not_reward_the_mean_of_the_training_stimuli() -> None:
     noise = np.random.default_rng(9).normal(size=(N_STIMULI, 50))
     result = cross_validate(noise, TUNING, Splits(5).folds(N_STIMULI), inner=True)

@@ -50,6 +50,13 @@ def test_parts_are_labelled_and_finite(
     assert isinstance(metric.unit, str)
 
 
+def test_metrics_say_whether_they_fit(
+    metric: Metric, source: xr.DataArray, target: xr.DataArray
+) -> None:
+    assert metric.fits == ("split" in metric(source, target).dims)
+    assert "fits" not in to_json(metric)
+
+
 def test_settings_are_frozen_and_written_as_json(metric: Metric) -> None:
     assert type(metric).__name__ in to_json(metric)
     with pytest.raises(AttributeError):
@@ -100,7 +107,7 @@ def test_all_ones_are_no_resampling(
     metric: Metric, source: xr.DataArray, target: xr.DataArray
 ) -> None:
     values = metric(source, target)
-    drawn = metric.resampled(source, target, np.ones((2, N_STIMULI), dtype=int))
+    drawn = metric.compare(source, target).resampled(np.ones((2, N_STIMULI), dtype=int))
     assert drawn.dims == ("draw", *values.dims)
     xr.testing.assert_allclose(drawn.isel(draw=1, drop=True), values, atol=1e-9)
 
@@ -109,7 +116,7 @@ def test_draws_scatter_around_the_value(
     metric: Metric, source: xr.DataArray, target: xr.DataArray
 ) -> None:
     weights = np.random.default_rng(2).multinomial(N_STIMULI, np.full(N_STIMULI, 1 / N_STIMULI), 60)
-    drawn = aggregate(metric.resampled(source, target, weights))
+    drawn = aggregate(metric.compare(source, target).resampled(weights))
     value = float(aggregate(metric(source, target)))
     assert 0.001 < float(drawn.std()) < 0.1
     assert abs(float(drawn.mean()) - value) < 0.05
@@ -162,7 +169,7 @@ def test_wrong_weights_are_refused(
     with pytest.raises(
         ContractError, match=r"weights have shape \(3, 4\), expected \(n_draws, 150"
     ):
-        metric.resampled(source, target, np.ones((3, 4), dtype=int))
+        metric.compare(source, target).resampled(np.ones((3, 4), dtype=int))
 
 
 def test_regressions_and_kernels_need_neuroids(

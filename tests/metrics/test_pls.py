@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.cross_decomposition import PLSRegression
 
-from brainscore_lite.metrics import PLS, Splits, cross_validate
+from brainscore_lite.metrics import PLS, Fold, Splits, cross_validate
 from brainscore_lite.schema import ContractError
 
 
@@ -63,6 +63,20 @@ def test_inner_scores_use_training_stimuli_only() -> None:
     second = cross_validate(X, changed, folds[:1], regression="pls", inner=True)
     np.testing.assert_array_equal(first.inner_r, second.inner_r)
     assert first.selection_scores()[0] > 0.3
+
+
+def test_inner_folds_leave_whole_groups_out() -> None:
+    X, Y = features_and_responses(120, 60, 4)
+    groups = np.repeat(list("abcdef"), 20)
+    regression = PLS(n_components=5)
+    fold = Splits(6).folds(len(X), groups=groups)[0]
+    inner = [
+        Fold(fold.train[fold.groups != name], fold.train[fold.groups == name])
+        for name in np.unique(fold.groups)
+    ]
+    expected = cross_validate(X, Y, inner, regression=regression).r.mean(axis=0)
+    ours = cross_validate(X, Y, [fold], regression=regression, inner=True)
+    np.testing.assert_allclose(ours.inner_r[0], expected, atol=1e-12)
 
 
 def test_too_few_stimuli_are_refused() -> None:

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from brainscore_lite.metrics import Fold, Ridge, Splits, cross_validate
+from brainscore_lite.metrics import PLS, Fold, Ridge, Splits, cross_validate, gram
+from brainscore_lite.metrics.ridge import _LeaveGroupOut, _spectrum
 from brainscore_lite.schema import ContractError
 
 
@@ -86,3 +88,77 @@ def test_inner_predictions_are_those_of_refitting_without_each_stimulus() -> Non
 def test_bad_settings_are_refused(penalties: tuple, unit: str, sentence: str) -> None:
     with pytest.raises(ContractError, match=sentence):
         Ridge(penalties, unit=unit)
+
+
+GROUPS = np.random.default_rng(8).choice(list("abcdefgh"), 150)
+
+
+def left_out_by_refitting(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions of each group by a fit without it, and the means of those fits."""
+    predicted, means = np.empty_like(y), np.empty_like(y)
+    for group in np.unique(groups):
+        rest = groups != group
+        fitted = PeerRidge(alpha=alpha, solver="svd").fit(x[rest], y[rest])
+        predicted[~rest], means[~rest] = fitted.predict(x[~rest]), y[rest].mean(axis=0)
+    return predicted, means
+
+
+@pytest.mark.parametrize("n_features", [3, 60, 800])
+def test_groups_are_left_out_exactly_as_by_refitting(n_features: int) -> None:
+    X, Y = features_and_responses(n_features)
+    shared = np.random.default_rng(1).normal(size=(8, n_features))
+    X += 3 * shared[np.unique(GROUPS, return_inverse=True)[1]]
+    fold = Splits(4).folds(len(X), groups=GROUPS)[0]
+    x, y = X[fold.train], Y[fold.train]
+    penalties = np.logspace(0, 6, 13)
+    refits = [left_out_by_refitting(x, y, GROUPS[fold.train], a) for a in penalties]
+    best = np.argmin([((y - predicted) ** 2).mean(axis=0) for predicted, _ in refits], axis=0)
+    ridge = Ridge(tuple(penalties), unit="absolute")
+    ours = cross_validate(X, Y, [fold], regression=ridge, inner=True)
+    np.testing.assert_allclose(ours.penalties[0], penalties[best])
+    for unit, choice in enumerate(best):
+        predicted, means = (values[:, unit] for values in refits[choice])
+        expected = np.corrcoef(predicted - means, y[:, unit])[0, 1]
+        assert ours.inner_r[0, unit] == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("n_features", [3, 60, 800])
+def test_residuals_of_groups_equal_those_of_refitting(n_features: int) -> None:
+    X, Y = features_and_responses(n_features)
+    fold = Splits(4).folds(len(X), groups=GROUPS)[1]
+    x, y = X[fold.train], Y[fold.train]
+    alphas = np.array([0.1, 10.0, 1e4])
+    left_out = _LeaveGroupOut(_spectrum(gram(X), fold), y - y.mean(axis=0), alphas, fold)
+    for choice, alpha in enumerate(alphas):
+        predicted, _ = left_out_by_refitting(x, y, GROUPS[fold.train], alpha)
+        ours = left_out.residuals(np.full(y.shape[1], choice))
+        np.testing.assert_allclose(ours, y - predicted, rtol=0, atol=1e-8)
+
+
+def test_groups_of_one_stimulus_are_leave_one_out() -> None:
+    X, Y = features_and_responses(60)
+    plain = Splits(5).folds(len(X))[0]
+    single = Fold(plain.train, plain.test, groups=np.arange(len(plain.train)).astype(str))
+    one, other = (cross_validate(X, Y, [fold], inner=True) for fold in (plain, single))
+    np.testing.assert_array_equal(one.penalties, other.penalties)
+    np.testing.assert_allclose(one.inner_r, other.inner_r, atol=1e-9)
+
+
+def test_tensors_leave_groups_out_as_arrays_do() -> None:
+    X, Y = features_and_responses(60)
+    folds = Splits(4).folds(len(X), groups=GROUPS)
+    ours = cross_validate(X, Y, folds, inner=True)
+    tensors = cross_validate(torch.tensor(X), torch.tensor(Y), folds, inner=True)
+    np.testing.assert_allclose(ours.inner_r, tensors.inner_r.numpy(), atol=1e-9)
+
+
+def test_one_group_cannot_be_left_out_of_itself() -> None:
+    X, Y = features_and_responses(60)
+    fold = Fold(np.arange(100), np.arange(100, 150), groups=np.repeat("a", 100))
+    fixed = cross_validate(X, Y, [fold], regression=Ridge((1.0,)))
+    assert fixed.r.shape == (1, 9)
+    for regression, inner in ((Ridge(), False), (Ridge((1.0,)), True), (PLS(5), True)):
+        with pytest.raises(ContractError, match="have 1 groups, expected at least two"):
+            cross_validate(X, Y, [fold], regression=regression, inner=inner)

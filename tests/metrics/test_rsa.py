@@ -8,7 +8,14 @@ import torch
 import xarray as xr
 
 from brainscore_lite.datasets import load_dataset
-from brainscore_lite.metrics import CKA, RSA, Metric, compare_rdms, rdm
+from brainscore_lite.metrics import (
+    CKA,
+    RSA,
+    Metric,
+    UndefinedDissimilarityError,
+    compare_rdms,
+    rdm,
+)
 from brainscore_lite.metrics.comparison import compare_resampled
 from brainscore_lite.metrics.correlation import UndefinedCorrelationWarning
 from brainscore_lite.metrics.rank_statistics import Concordance
@@ -130,7 +137,9 @@ def test_bad_dissimilarities_are_refused() -> None:
         rdm(PATTERNS[:1])
     flat = PATTERNS.copy()
     flat[4] = 2.5
-    with pytest.raises(ContractError, match=r"1 of 40 stimuli .*\(first: position 4\)"):
+    with pytest.raises(
+        UndefinedDissimilarityError, match=r"1 of 40 stimuli .*\(first: position 4\)"
+    ):
         rdm(flat)
     for settings in ({"dissimilarity": "cosine"}, {"comparison": "rho"}):
         with pytest.raises(ContractError, match="unknown"):
@@ -213,7 +222,7 @@ def test_time_bins_are_compared_one_by_one(metric: Metric) -> None:
     assert values.dims == ("time_bin",)
     assert values[1] > values[0] + 0.2
     assert values[1] == pytest.approx(float(metric(source, recorded(late[None]))))
-    drawn = metric.resampled(source, target, np.ones((3, 40), dtype=int))
+    drawn = metric.compare(source, target).resampled(np.ones((3, 40), dtype=int))
     assert drawn.dims == ("draw", "time_bin")
     np.testing.assert_allclose(drawn[2], values, atol=1e-9)
 
@@ -227,3 +236,9 @@ def test_subjects_keep_their_time_bins() -> None:
     values = RSA()(source, bins)
     assert values.dims == ("subject", "time_bin")
     np.testing.assert_allclose(values, 1.0)
+
+
+def test_square_matrices_are_refused_not_read_as_many() -> None:
+    matrix = np.abs(np.subtract.outer(np.arange(6.0), np.arange(6.0)))
+    with pytest.raises(ContractError, match=r"a is a square matrix of 6 stimuli, expected cond"):
+        compare_rdms(matrix, matrix)

@@ -86,7 +86,42 @@ def test_bad_settings_are_refused() -> None:
         Splits(5, train_size=1.5)
 
 
+def test_a_number_of_splits_of_any_integer_type() -> None:
+    for number in (5, np.int64(5)):
+        folds = resolve_folds(number, 40, seed=3)
+        expected = Splits(5, seed=3).folds(40)
+        assert all(np.array_equal(a.test, b.test) for a, b in zip(folds, expected, strict=True))
+
+
+def test_grouped_folds_carry_the_labels_of_their_training_stimuli() -> None:
+    for fold in Splits(4).folds(80, groups=BLOCKS):
+        np.testing.assert_array_equal(fold.groups, BLOCKS[fold.train])
+        assert [len(members) for members in fold.group_members()] == [10] * 6
+    assert Splits(4).folds(80)[0].groups is None
+    with pytest.raises(
+        ContractError, match=r"groups has shape \(3,\), expected one label for each"
+    ):
+        Fold(np.arange(5), np.arange(5, 9), groups=np.array(["a", "b", "c"]))
+
+
+def test_arguments_that_ready_splits_decide_are_refused() -> None:
+    ready = Splits(5).folds(80)
+    for labels in ({"strata": BLOCKS}, {"groups": BLOCKS}):
+        with pytest.raises(ContractError, match="strata or groups were given together with ready"):
+            resolve_folds(ready, 80, **labels)
+    for splits in (ready, Splits(5)):
+        with pytest.raises(ContractError, match="seed=0 was given together with"):
+            resolve_folds(splits, 80, seed=0)
+    assert resolve_folds(ready, 80) == ready
+
+
 def test_ready_folds_are_checked() -> None:
+    with pytest.raises(ContractError, match="names stimulus -1, but there are 10"):
+        resolve_folds([Fold(np.arange(5), np.array([-1, 6, 7]))], 10)
+    with pytest.raises(ContractError, match="split 0 leaves 2 stimuli to test, expected at least"):
+        resolve_folds([Fold(np.arange(5), np.array([6, 7]))], 10)
+    with pytest.raises(ContractError, match="no folds were given"):
+        resolve_folds([], 10)
     with pytest.raises(ContractError, match="names stimulus 12, but there are 10"):
         resolve_folds([Fold(np.arange(5), np.array([6, 12]))], 10)
     with pytest.raises(ContractError, match="split 0 tests stimuli that it was trained on"):

@@ -71,6 +71,18 @@ def test_respond_evaluates_and_restores_training_mode() -> None:
     assert torch.equal(network.areas["V1"].norm.running_mean, before)
 
 
+def test_a_half_read_response_leaves_the_training_mode_as_found() -> None:
+    network = joined(ENGINEERING).train()
+    network.areas["IT"].eval()
+    steps = network.respond(images())
+    next(steps)
+    assert network.training
+    assert network.areas["V1"].training
+    assert not network.areas["IT"].training
+    assert [step.index for step in steps] == [1, 2]
+    assert network.training
+
+
 def test_gradients_reach_every_parameter() -> None:
     network = SETTINGS.build(torch_generator(0))
     network(images()).square().sum().backward()
@@ -106,15 +118,22 @@ def test_graph_lists_nodes_after_their_parents() -> None:
 
 
 def test_areas_that_no_signal_has_reached_are_absent() -> None:
-    network = joined(BIOLOGICAL)
-    steps = list(network.respond(images()))
+    steps = list(joined(BIOLOGICAL).respond(images()))
     assert [tuple(step.activations) for step in steps] == [
         ("V1",),
         ("V1", "IT"),
         ("V1", "IT", "readout"),
     ]
-    nodes = {(layer, step.index) for step in steps for layer in step.activations}
-    assert nodes == {tuple(node) for node in network.graph() if node.area != "image"}
+
+
+@pytest.mark.parametrize("delays", [ENGINEERING, BIOLOGICAL], ids=["engineering", "biological"])
+@pytest.mark.parametrize("n_steps", [1, 2, 4])
+def test_graph_and_run_reach_the_same_nodes(delays: dict[str, int], n_steps: int) -> None:
+    network = joined(delays, n_steps=n_steps)
+    steps = enumerate(network.run(images()))
+    assert [Node(area, step) for step, reached in steps for area in reached] == list(
+        network.graph()
+    )
 
 
 def test_absent_signals_do_not_poison_gradients() -> None:
@@ -189,3 +208,37 @@ def test_a_connection_of_an_area_that_is_not_there_is_refused() -> None:
             connections=[connection],
             preprocessing=Preprocessing(size=8),
         )
+
+
+def wired(*connections: Connection, areas: tuple[str, ...] = ("IT", "readout")) -> Network:
+    """Dense areas, with one step."""
+    return Network(
+        "wired",
+        [AreaModule(Dense(area, 3)) for area in areas],
+        connections=connections,
+        preprocessing=Preprocessing(size=8),
+    )
+
+
+def test_two_connections_of_one_name_are_refused() -> None:
+    one, other = (Connection("image", "IT", op=FullyConnected((3, 192))) for _ in range(2))
+    with pytest.raises(ContractError, match="Two connections are called 'image->IT'"):
+        wired(one, other)
+
+
+@pytest.mark.parametrize("delay", [-1, 2, 0.5])
+def test_a_delay_of_neither_0_nor_1_is_refused(delay: int) -> None:
+    connection = Connection("image", "IT", op=FullyConnected((3, 192)), delay=delay)
+    with pytest.raises(ContractError, match=f"'image->IT' has delay={delay}; a signal takes 0"):
+        wired(connection)
+
+
+@pytest.mark.parametrize("areas", [(), ("IT",), ("readout", "IT")])
+def test_a_network_without_a_readout_above_is_refused(areas: tuple[str, ...]) -> None:
+    with pytest.raises(ContractError, match="the last must be the readout"):
+        wired(areas=areas)
+
+
+def test_a_network_without_steps_is_refused() -> None:
+    with pytest.raises(ContractError, match="has n_steps=0; it must run at least 1"):
+        joined(ENGINEERING, n_steps=0)

@@ -28,7 +28,9 @@ def responds(name):
 @pytest.mark.parametrize("name", AT_HAND)
 def test_models_of_the_catalogue_respond(name):
     responds(name)
-    assert load_model(name).task == MODELS[name].task
+    named = load_model(name)
+    assert named.task == MODELS[name].task
+    assert named.model.layer_names == MODELS[name].layers
 
 
 @pytest.mark.parametrize("name", [n for n in FROM_MIRROR if not n.endswith("_untrained")])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from brainscore_lite.benchmarks import benchmark
 from brainscore_lite.schema import ContractError
@@ -51,3 +52,10 @@ def test_wide_layers_are_projected_only_beyond_a_number_of_stimuli():
 def test_an_unknown_layer_is_refused():
     with pytest.raises(ContractError, match="has no layer 'V9'"):
         score_model("pixels", benchmark("simulated_v4_it.V4.rsa", n_draws=0), layer="V9")
+
+
+def test_a_bare_module_is_told_how_to_be_wrapped():
+    with pytest.raises(ContractError, match=r"a Linear cannot be recorded as it is\. Wrap it"):
+        score_model(torch.nn.Linear(2, 2), benchmark("simulated_v4_it.V4.rsa", n_draws=0))
+    with pytest.raises(ContractError, match="no benchmark was given"):
+        score_model("pixels")

@@ -147,6 +147,106 @@ def test_dropout_in_a_foreign_module_repeats(tiny: ConvNet, images: Any) -> None
     network.areas["IT"] = nn.Sequential(network.areas["IT"], nn.Dropout(0.5))
     first, second = (fit(network, "backprop", images=images, config=CONFIG) for _ in range(2))
     assert same(first, second)
+    assert first.history.table.drop(columns="seconds").equals(
+        second.history.table.drop(columns="seconds")
+    )
+    assert (first.history.alignment() > 0.999).all(axis=None)
+
+
+def described_otherwise(network: Any, field: str) -> None:
+    """Change one thing that decides the training of a module and is not in its state."""
+    if field == "repr":
+        network.connections["image->V1"].op.padding = 0
+    elif field == "preprocessing":
+        network.preprocessing = dataclasses.replace(network.preprocessing, scale=255.0)
+    elif field == "layer_names":
+        network.areas = nn.ModuleDict(dict(reversed(network.areas.items())))
+    elif field == "n_steps":
+        network.n_steps = 2
+    elif field == "trainable":
+        network.areas["IT"].requires_grad_(False)
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "interrupted"])
+@pytest.mark.parametrize("field", ["repr", "preprocessing", "layer_names", "n_steps", "trainable"])
+def test_refuses_a_module_described_otherwise(
+    field: str,
+    finished: bool,
+    tiny: ConvNet,
+    images: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    config = dataclasses.replace(CONFIG, epochs=2)
+    if finished:
+        fit(network, "backprop", images=images, config=config, folder=tmp_path)
+    else:
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, 2, RuntimeError("power cut"))
+            with pytest.raises(RuntimeError, match="power cut"):
+                fit(network, "backprop", images=images, config=config, folder=tmp_path)
+    described_otherwise(network, field)
+    with pytest.raises(ContractError, match=rf"another training run: module\.{field}"):
+        fit(network, "backprop", images=images, config=config, folder=tmp_path)
+    with pytest.raises(
+        ContractError, match=rf"the network given is not the one that .* module\.{field}"
+    ):
+        TrainedModel.load(tmp_path, epoch=0, network=network)
+
+
+def test_refuses_a_module_of_other_weights(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    model = fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    with pytest.raises(ContractError, match=r"state_before_training_sha256 .* before training\.$"):
+        TrainedModel.load(tmp_path, network=model.network)
+    with pytest.raises(ContractError, match="another training run: state_before_training_sha256"):
+        fit(model.network, "backprop", images=images, config=CONFIG, folder=tmp_path)
+
+
+def test_finished_runs_of_another_torch_are_read_and_others_not_resumed(
+    tiny: ConvNet, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0")
+        model = fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path / "done")
+        interrupt_at(patch, 2, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path / "half")
+    again = fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path / "done")
+    assert same(again, model)
+    with pytest.raises(
+        ContractError, match=r"begun with other software: versions\.torch is '1\.0'"
+    ):
+        fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path / "half")
+
+
+def test_a_rule_of_one_s_own_is_read_back(
+    tiny: ConvNet, images: Any, tmp_path: Path, busy: Any
+) -> None:
+    model = fit(tiny, busy, images=images, config=CONFIG, folder=tmp_path)
+    assert same(fit(tiny, busy, images=images, config=CONFIG, folder=tmp_path), model)
+    assert same(TrainedModel.load(tmp_path, rule=busy, network=tiny), model)
+    with pytest.raises(
+        ContractError,
+        match=r"trained by the rule 'Busy', which is not in LEARNING_RULES\. Give it: "
+        r"TrainedModel\.load\(folder, rule=Busy\(\.\.\.\)\)",
+    ):
+        TrainedModel.load(tmp_path)
+    with pytest.raises(ContractError, match=r"the rule given is not .* rule\.noise is 0\.01 there"):
+        TrainedModel.load(tmp_path, rule=dataclasses.replace(busy, noise=0.5))
+    larger = dataclasses.replace(tiny, n_classes=3)
+    with pytest.raises(ContractError, match=r"the network given is not .* network\.n_classes is 2"):
+        TrainedModel.load(tmp_path, rule=busy, network=larger)
+
+
+def test_settings_that_do_not_fit_claim_no_folder(
+    tiny: ConvNet, images: Any, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, checkpoint_epochs=(7,))
+    with pytest.raises(ContractError, match="checkpoint_epochs name epoch 7"):
+        fit(tiny, "backprop", images=images, config=config, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_reads_a_finished_run_back(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
@@ -284,8 +384,9 @@ def test_stops_at_the_target_accuracy(tiny: ConvNet, images: Any, tmp_path: Path
 def test_divergence_keeps_the_last_good_state(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, lr=1e30, warmup_epochs=0.0)
     sentence = (
-        r"training diverged in epoch 1 \(phase 'training'\): the loss is (nan|inf) at step \d; "
-        rf"the state after epoch 0 is kept in {tmp_path}\. Lower the learning rate \(lr=1e\+30\)"
+        r"training diverged in epoch 1 \(phase 'training'\): the loss is (nan|inf) at step \d, "
+        r"so lower the learning rate \(lr=1e\+30\) or lengthen the warm-up \(warmup_epochs=0\), "
+        rf"in a new folder; the state after epoch 0 is kept in {tmp_path}\.$"
     )
     with pytest.raises(TrainingDivergedError, match=sentence):
         fit(tiny, "backprop", images=images, config=config, folder=tmp_path)
@@ -335,12 +436,15 @@ def test_cifar10_is_learned(mirror: Path, tmp_path: Path) -> None:
     assert same(TrainedModel.load(tmp_path), model)
 
 
-def test_refuses_more_classes_than_the_readout_has(tiny: ConvNet, images: Any) -> None:
+def test_refuses_more_classes_than_the_readout_has(
+    tiny: ConvNet, images: Any, tmp_path: Path
+) -> None:
     many = dataclasses.replace(images, train_labels=images.train_labels + 3)
     with pytest.raises(
         ContractError, match="have labels up to 4, but the network's readout has 2 classes"
     ):
-        fit(tiny, "backprop", images=many, config=CONFIG)
+        fit(tiny, "backprop", images=many, config=CONFIG, folder=tmp_path)
+    assert fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path).epoch == 4
 
 
 @pytest.mark.parametrize(
@@ -358,7 +462,7 @@ def test_refuses_unknown_names(network: str, rule: str, sentence: str, images: A
 def test_shows_progress_on_request(
     tiny: ConvNet, images: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = dataclasses.replace(CONFIG, epochs=1)
+    config = dataclasses.replace(CONFIG, epochs=1, checkpoint_epochs=())
     fit(tiny, "backprop", images=images, config=config)
     assert capfd.readouterr() == ("", "")
     fit(tiny, "backprop", images=images, config=config, progress=True)

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -6,12 +7,14 @@ import pytest
 import torch
 
 import brainscore_lite.training
-from brainscore_lite.learning_rules import LEARNING_RULES, Batch, Estimator
+from brainscore_lite.learning_rules import LEARNING_RULES, Batch, Estimator, Phase, StepInfo
 from brainscore_lite.networks.convnet import ConvNet
-from brainscore_lite.training import TrainingConfig
-from brainscore_lite.training.loop import TrainingLoop
+from brainscore_lite.schema import ContractError
+from brainscore_lite.training import Augmentation, History, TrainingConfig
+from brainscore_lite.training.loop import TrainingLoop, planned
 from brainscore_lite.training.minibatches import Minibatches
 
+SHIFTED = Augmentation(shift=1)
 FILES = sorted(Path(brainscore_lite.training.__file__).parent.glob("*.py"))
 
 
@@ -38,7 +41,7 @@ def busy_estimator(busy: Any, tiny: ConvNet) -> Estimator:
 
 
 def test_phases_follow_each_other(busy_estimator: Estimator, images: Any) -> None:
-    config = TrainingConfig(epochs=3, batch_size=60)
+    config = TrainingConfig(epochs=3, batch_size=60, augmentation=SHIFTED)
     before = {name: p.detach().clone() for name, p in busy_estimator.named_parameters()}
     loop = looped(busy_estimator, images, config)
     table = [(row["epoch"], row["phase"]) for row in loop.rows if row["split"] == "batches"]
@@ -53,7 +56,7 @@ def test_phases_follow_each_other(busy_estimator: Estimator, images: Any) -> Non
 
 
 def test_batches_hold_what_a_phase_asks_for(busy_estimator: Any, images: Any) -> None:
-    looped(busy_estimator, images, TrainingConfig(epochs=1, batch_size=60))
+    looped(busy_estimator, images, TrainingConfig(epochs=1, batch_size=60, augmentation=SHIFTED))
     batches: list[Batch] = [b for b in busy_estimator.seen if len(b.images) == 60]
     assert [b.labels is None for b in batches] == [True] * 4 + [False] * 2
     assert [b.views is None for b in batches] == [False] * 4 + [True] * 2
@@ -70,13 +73,50 @@ def test_the_lent_step_steps_and_rules_act_after_steps(
         step(self)
 
     monkeypatch.setattr(TrainingLoop, "_step", counted)
-    config = TrainingConfig(epochs=1, batch_size=60, schedule="constant", lr=0.1)
+    config = TrainingConfig(
+        epochs=1, batch_size=60, schedule="constant", lr=0.1, augmentation=SHIFTED
+    )
     looped(busy_estimator, images, config)
     assert len(steps) == 2 * 2 + 2 * 2  # 2 decoder epochs of 2 batches; 2 batches of 2 steps
     assert busy_estimator.rates.item() == pytest.approx(4 * 0.02 + 2 * 0.1)
 
 
 def test_unlabelled_phases_have_no_alignment(busy_estimator: Estimator, images: Any) -> None:
-    rows = looped(busy_estimator, images, TrainingConfig(epochs=1, batch_size=60)).rows
+    config = TrainingConfig(epochs=1, batch_size=60, augmentation=SHIFTED)
+    rows = looped(busy_estimator, images, config).rows
     measured = {row["epoch"]: "alignment.V1" in row for row in rows if row["split"] == "train"}
     assert measured == {0: False, 1: False, 2: False, 3: True}
+
+
+def test_the_settling_residual_reaches_the_history(
+    busy_estimator: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = type(busy_estimator).forward
+
+    def settling(self: Any, batch: Batch, step: Any) -> StepInfo:
+        info = forward(self, batch, step)
+        residual = None if batch.labels is None else len(batch.images) / 100
+        return dataclasses.replace(info, settling_residual=residual)
+
+    monkeypatch.setattr(type(busy_estimator), "forward", settling)
+    config = TrainingConfig(epochs=1, batch_size=80, augmentation=SHIFTED)  # 80 and 40 images
+    rows = looped(busy_estimator, images, config).rows
+    table = History.from_rows(rows).table.set_index(["split", "epoch"])["settling_residual"]
+    assert table["batches"][3] == pytest.approx((80 * 0.8 + 40 * 0.4) / 120)
+    assert table.drop(("batches", 3)).isna().all()
+
+
+def test_views_that_would_be_identical_are_refused() -> None:
+    phase = Phase(name="contrast", views=2)
+    with pytest.raises(ContractError, match=r"'contrast' compares 2 views.*they are identical"):
+        planned((phase,), TrainingConfig())
+    assert len(planned((phase,), TrainingConfig(epochs=2, augmentation=SHIFTED))) == 2
+    assert planned((Phase(name="one", views=1),), TrainingConfig())
+
+
+def test_checkpoints_beyond_the_last_epoch_are_refused() -> None:
+    config = TrainingConfig(epochs=2, checkpoint_epochs=(0, 5))
+    with pytest.raises(ContractError, match="name epoch 5, but training ends after epoch 2"):
+        planned((Phase(name="training"),), config)
+    assert len(planned((Phase(name="feedback", epochs=3), Phase(name="training")), config)) == 5
+    assert planned((Phase(name="none", epochs=0),), TrainingConfig(checkpoint_epochs=(9,))) == ()

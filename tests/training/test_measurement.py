@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from brainscore_lite.learning_rules import Backprop, Batch, Untrained
 from brainscore_lite.networks.convnet import ConvNet
@@ -36,6 +37,19 @@ def test_measuring_leaves_the_estimator_as_it_was(tiny: ConvNet, batch: Batch, b
     after = estimator.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert all(p.grad is None for p in estimator.parameters())
+
+
+def test_both_passes_draw_the_same_dropout(tiny: ConvNet, batch: Batch) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    network.areas["IT"] = nn.Sequential(network.areas["IT"], nn.Dropout(0.5))
+    estimator = Backprop().bind(network, torch.Generator())
+    with torch.random.fork_rng(devices=[]):
+        first = alignment(estimator, batch)
+        assert all(cosine > 0.999 for cosine in first.values())
+        torch.manual_seed(17)
+        before = torch.get_rng_state()
+        assert alignment(estimator, batch) == first
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_weight_change_is_relative_to_the_weights_before(tiny: ConvNet) -> None:

@@ -9,13 +9,16 @@ from brainscore_lite.training.optimization import (
     learning_rate,
     set_learning_rate,
 )
+from brainscore_lite.training.settings import ADAM_BETAS, ADAM_EPSILON, NESTEROV
 
 PHASE = Phase(name="training")
 
 
-def rate(epochs_done: float, *, phase: Phase = PHASE, **settings: object) -> float:
+def rate(
+    epochs_done: float, *, step: float = 0.25, phase: Phase = PHASE, **settings: object
+) -> float:
     config = TrainingConfig(lr=0.1, **settings)  # type: ignore[arg-type]
-    return learning_rate(epochs_done, n_epochs=4, phase=phase, config=config)
+    return learning_rate(epochs_done, step=step, n_epochs=4, phase=phase, config=config)
 
 
 def test_cosine_falls_from_the_peak_to_zero() -> None:
@@ -26,10 +29,22 @@ def test_constant_stays() -> None:
     assert rate(3.9, schedule="constant") == 0.1
 
 
-def test_warmup_rises_linearly() -> None:
-    assert [rate(t, warmup_epochs=2.0) for t in (0.5, 1, 2, 3)] == pytest.approx(
-        [0.025, 0.05, 0.1, 0.05]
+def test_warmup_rises_linearly_and_not_from_zero() -> None:
+    assert [rate(t, warmup_epochs=2.0) for t in (0, 0.75, 1.75, 2, 3)] == pytest.approx(
+        [0.0125, 0.05, 0.1, 0.1, 0.05]
     )
+
+
+def test_warmup_shorter_than_a_step_starts_at_the_peak() -> None:
+    assert rate(0, step=0.25, warmup_epochs=0.1) == 0.1
+
+
+def test_fixed_numbers_reach_the_optimizers() -> None:
+    groups = [ParameterGroup((nn.Parameter(torch.ones(1)),))]
+    sgd = build_optimizer(groups, phase=PHASE, config=TrainingConfig())
+    adam = build_optimizer(groups, phase=PHASE, config=TrainingConfig(optimizer="adam"))
+    assert sgd.defaults["nesterov"] is NESTEROV
+    assert (adam.defaults["betas"], adam.defaults["eps"]) == (ADAM_BETAS, ADAM_EPSILON)
 
 
 def test_the_rate_of_a_phase_goes_first() -> None:

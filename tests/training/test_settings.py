@@ -24,6 +24,9 @@ def test_round_trips_through_json() -> None:
         ({"validation_fraction": 0.9}, "validation_fraction is 0.9, expected a number from 0"),
         ({"optimizer": "lion"}, "optimizer is 'lion', expected one of ['sgd', 'adam']"),
         ({"schedule": "step"}, "schedule is 'step', expected one of ['constant', 'cosine']"),
+        ({"device": "gpu"}, "device is 'gpu', expected 'cpu', 'cuda' or a numbered GPU such as"),
+        ({"device": "cuda:x"}, "device is 'cuda:x', expected 'cpu'"),
+        ({"device": None}, "device is None, expected 'cpu'"),
         ({"checkpoint_epochs": (0, -2)}, "checkpoint_epochs are (0, -2), expected 0 or more"),
         ({"target_accuracy": 0.9}, "target_accuracy needs validation images to be judged on"),
     ],
@@ -36,3 +39,8 @@ def test_refuses_settings_out_of_range(wrong: dict[str, object], sentence: str) 
 def test_refuses_a_negative_shift() -> None:
     with pytest.raises(ContractError, match="shift is -1, expected at least 0 pixels"):
         Augmentation(shift=-1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_takes_devices_of_torch(device: str) -> None:
+    assert TrainingConfig(device=device).device == device

@@ -1,7 +1,5 @@
-"""Benchmarks: a recording, a region, a metric and a ceiling under one name."""
+"""A benchmark: a recording, a region, a metric and a ceiling under one name."""
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,15 +11,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainscore_lite.ceilings import Ceiling, LeaveOneSubjectOut, RDMSplitHalf, SplitHalf
-from brainscore_lite.configuration import to_json
-from brainscore_lite.datasets import Dataset, load_dataset
-from brainscore_lite.metrics import CKA, METRICS, RSA, LinearPredictivity, Metric
+from brainscore_lite.configuration import digest_bytes, to_json
+from brainscore_lite.datasets import Dataset
+from brainscore_lite.metrics import CKA, METRICS, RSA, Metric
 from brainscore_lite.metrics.metric import Comparison
-from brainscore_lite.schema import ContractError, check_activations
+from brainscore_lite.schema import (
+    ContractError,
+    Labels,
+    check_activations,
+    check_rdms,
+    check_responses,
+    select_stimuli,
+)
 from brainscore_lite.score import Score, aggregate
 from brainscore_lite.seeding import generator
 from brainscore_lite.stimuli import StimulusSet
 
+FEWEST_REPEATED = 3
 VERSIONS = ("brainscore-lite", "numpy", "scipy", "scikit-learn", "xarray")
 
 
@@ -67,6 +73,11 @@ class Benchmark:
             raise ContractError(
                 f"benchmark '{self.name}': expected '<dataset>.<region>.<metric>' as its name."
             )
+        if "time_bin" in self.target.dims:
+            raise ContractError(
+                f"benchmark '{self.name}': the recording has {self.target.sizes['time_bin']} time "
+                "bins; a benchmark scores one. Choose it with recording.isel(time_bin=...)."
+            )
         if self.ceiling is None and not self.no_ceiling:
             raise ContractError(f"benchmark '{self.name}' has no ceiling; say why in no_ceiling.")
 
@@ -95,6 +106,26 @@ class Benchmark:
     def measured_ceiling(self) -> xr.Dataset | None:
         """The ceiling's parts, computed once."""
         return None if self.ceiling is None else self.ceiling(self.target, self.metric)
+
+    def ceiling_on(self, stimuli: Labels) -> xr.Dataset:
+        """Measure the ceiling on some of the stimuli, once; means over its own splits.
+
+        Raises
+        ------
+        ContractError
+            If the benchmark has no ceiling.
+        """
+        if self.ceiling is None:
+            raise ContractError(f"benchmark '{self.name}' has no ceiling: {self.no_ceiling}.")
+        key = tuple(stimuli)
+        if key not in self._ceilings:
+            own = self.ceiling(select_stimuli(self.target, key), self.metric)
+            self._ceilings[key] = own.mean("split") if "split" in own.dims else own
+        return self._ceilings[key]
+
+    @cached_property
+    def _ceilings(self) -> dict[tuple[str, ...], xr.Dataset]:
+        return {}
 
     @cached_property
     def baseline_value(self) -> float:
@@ -194,6 +225,8 @@ class Benchmark:
             "benchmark_version": self.version,
             "metric": to_json(self.metric),
             "ceiling": to_json(self.ceiling),
+            "aggregation": "mean over splits, median over neuroids, mean over subjects",
+            "normalized": "r/sqrt(c)",
             "bootstrap_seed": self.seed,
             "n_draws": self.n_draws,
             "data_sha256": dict(self.dataset.sha256),
@@ -218,111 +251,6 @@ def recorded_provenance(activations: xr.DataArray) -> dict[str, Any]:
     layers = np.unique(activations["layer"].values)
     attrs = {str(key): value for key, value in activations.attrs.items()}
     return {**attrs, "layer": ", ".join(layers)}
-
-
-@dataclass(frozen=True)
-class BenchmarkEntry:
-    """One line of the catalogue: what :func:`benchmark` builds once the data are needed.
-
-    Parameters
-    ----------
-    dataset, region : str
-    metric : Metric
-    baseline : str
-        As in :class:`Benchmark`.
-    """
-
-    dataset: str
-    region: str
-    metric: Metric
-    baseline: str = ""
-
-
-def _of_responses(
-    dataset: str, region: str, *, stratify: str | None = None
-) -> dict[str, BenchmarkEntry]:
-    metrics: dict[str, Metric] = {
-        "ridge": LinearPredictivity(stratify=stratify),
-        "pls": LinearPredictivity(regression="pls", stratify=stratify),
-        "rsa": RSA(),
-        "cka": CKA(),
-    }
-    return {
-        f"{dataset}.{region}.{name}": BenchmarkEntry(dataset, region, metric)
-        for name, metric in metrics.items()
-    }
-
-
-BENCHMARKS: dict[str, BenchmarkEntry] = {
-    **_of_responses("cowley2023_v4_210325", "V4", stratify="block"),
-    "cowley2023_v4_210325.V4.ridge_new_objects": BenchmarkEntry(
-        "cowley2023_v4_210325", "V4", LinearPredictivity(n_splits=8, group="block")
-    ),
-    **_of_responses("cowley2023_v4_190923", "V4"),
-    **_of_responses("cowley2023_v4_210224", "V4"),
-    **_of_responses("cowley2023_v4_210225", "V4"),
-    "kriegeskorte2008_92.monkeyIT.rsa": BenchmarkEntry("kriegeskorte2008_92", "monkeyIT", RSA()),
-    "kriegeskorte2008_92.humanIT.rsa": BenchmarkEntry("kriegeskorte2008_92", "humanIT", RSA()),
-    "algonauts2019_92.EVC.rsa": BenchmarkEntry("algonauts2019_92", "EVC", RSA()),
-    "algonauts2019_92.IT.rsa": BenchmarkEntry("algonauts2019_92", "IT", RSA()),
-    "algonauts2019_92_grey.EVC.rsa": BenchmarkEntry("algonauts2019_92_grey", "EVC", RSA()),
-    "algonauts2019_92_grey.IT.rsa": BenchmarkEntry("algonauts2019_92_grey", "IT", RSA()),
-    **{
-        f"ratan_murty2021_rois.{region}.ridge": BenchmarkEntry(
-            "ratan_murty2021_rois",
-            region,
-            LinearPredictivity(stratify="category"),
-            baseline="category",
-        )
-        for region in ("FFA", "OFA", "EBA", "PPA")
-    },
-    "kar_it_site.IT.ridge": BenchmarkEntry(
-        "kar_it_site", "IT", LinearPredictivity(stratify="block")
-    ),
-    **_of_responses("simulated_v4_it", "V4"),
-    **_of_responses("simulated_v4_it", "IT"),
-}
-
-
-def benchmark(name: str, *, n_draws: int = 1000) -> Benchmark:
-    """Load a benchmark of the catalogue, fetching its recording if need be.
-
-    Parameters
-    ----------
-    name : str
-        A name of ``BENCHMARKS``, or ``cowley2023_v4_<session>.V4.<metric>`` for any session of
-        that source.
-    n_draws : int
-        Bootstrap draws over stimuli; 0 for none.
-
-    Returns
-    -------
-    Benchmark
-
-    Raises
-    ------
-    ContractError
-        If there is no such benchmark, or its recording cannot be had.
-    """
-    entry = BENCHMARKS.get(name) or _session_entry(name)
-    if entry is None:
-        near = difflib.get_close_matches(name, BENCHMARKS, n=3, cutoff=0.4)
-        raise ContractError(
-            f"unknown benchmark '{name}'. Closest: {', '.join(near) or 'none'}. List them with "
-            "'brainscore-lite benchmarks'."
-        )
-    dataset = load_dataset(entry.dataset)
-    ceiling, reason = ceiling_of(dataset[entry.region], entry.metric)
-    return Benchmark(
-        name,
-        dataset=dataset,
-        region=entry.region,
-        metric=entry.metric,
-        ceiling=ceiling,
-        no_ceiling=reason,
-        baseline=entry.baseline,
-        n_draws=n_draws,
-    )
 
 
 def benchmark_of(
@@ -359,10 +287,13 @@ def benchmark_of(
     Raises
     ------
     ContractError
-        If the metric or the region is unknown, or images are missing.
+        If the metric or the region is unknown, images are missing, or there are time bins.
     """
     if isinstance(metric, str) and metric not in METRICS:
         raise ContractError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}.")
+    if "." in name:
+        raise ContractError(f"the recording's name is '{name}'; leave out the dots.")
+    (check_rdms if "stimulus_other" in recording.dims else check_responses)(recording, name=name)
     chosen = METRICS[metric] if isinstance(metric, str) else metric
     label = metric if isinstance(metric, str) else type(metric).__name__.lower()
     target, area = _one_region(recording, region)
@@ -382,10 +313,16 @@ def benchmark_of(
         species=str(target.coords["species"].item()) if "species" in target.coords else "",
         reference="",
         licence="",
+        sha256={"values and labels": _digest_of(target)},
     )
     return Benchmark(
         f"{name}.{area}.{label}", dataset, area, chosen, ceiling, no_ceiling=reason, n_draws=n_draws
     )
+
+
+def _digest_of(recording: xr.DataArray) -> str:
+    labels = [str(recording[dim].values.tolist()).encode() for dim in recording.dims]
+    return digest_bytes(recording.values.tobytes(), *labels)
 
 
 def ceiling_of(target: xr.DataArray, metric: Metric) -> tuple[Ceiling | None, str]:
@@ -412,16 +349,16 @@ def ceiling_of(target: xr.DataArray, metric: Metric) -> tuple[Ceiling | None, st
             return None, "one matrix, no other subject to compare it with"
         return LeaveOneSubjectOut(), ""
     repetitions = np.isfinite(target.values).sum(axis=target.get_axis_num("repetition"))
-    if repetitions.min() < 2:
+    single = repetitions < 2
+    if single.all():
         return None, "no repetitions of the images at hand"
-    return (RDMSplitHalf() if isinstance(metric, RSA) else SplitHalf()), ""
-
-
-def _session_entry(name: str) -> BenchmarkEntry | None:
-    match = re.fullmatch(r"(cowley2023_v4_\d{6})\.V4\.(ridge|pls|rsa|cka)", name)
-    if match is None:
-        return None
-    return _of_responses(match[1], "V4")[name]
+    if isinstance(metric, RSA):
+        if single.any():
+            return None, f"{int(single.sum())} of {single.size} (image, neuroid) cells lack repeats"
+        return RDMSplitHalf(), ""
+    if (single.sum(axis=0) > single.shape[0] - FEWEST_REPEATED).any():
+        return None, f"a neuroid has fewer than {FEWEST_REPEATED} images with repetitions"
+    return SplitHalf(), ""
 
 
 def _one_region(recording: xr.DataArray, region: str | None) -> tuple[xr.DataArray, str]:
