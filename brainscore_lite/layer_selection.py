@@ -22,7 +22,6 @@ from brainscore_lite.schema import ContractError, Labels, check_activations, sel
 from brainscore_lite.score import Score, aggregate
 from brainscore_lite.seeding import generator
 
-
 FEWEST_STIMULI = 3
 
 
@@ -192,7 +191,10 @@ def _halved(
             draws.append(comparison.resampled(benchmark.weights[:, score_on]))
         if benchmark.ceiling is not None:
             ceilings.append(benchmark.ceiling_on(labels[score_on]))
-    how = f"on one half of the stimuli, scored on the other, both ways; {halves.n_repeats} random halvings"
+    how = (
+        f"on one half of the stimuli, scored on the other, both ways; {halves.n_repeats} random "
+        "halvings"
+    )
     provenance = _choice(attrs, names, how) | {"halves_seed": halves.seed}
     if left_out:
         provenance["layers_left_out"] = left_out

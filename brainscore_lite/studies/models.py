@@ -30,10 +30,10 @@ UNTRAINED = "nothing (random weights)"
 FIXED = "nothing (fixed filters)"
 
 RECIPE = TrainingConfig(
-    epochs=3,
+    epochs=2,
     batch_size=64,
     lr=0.03,
-    warmup_epochs=0.3,
+    warmup_epochs=0.2,
     weight_decay=5e-4,
     augmentation=Augmentation(flip=True, shift=1),
     n_threads=2,
