@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brainscore_lite.activations import record
-from brainscore_lite.benchmarks import BENCHMARKS, Benchmark, benchmark
+from brainscore_lite.benchmarks import Benchmark, benchmark
 from brainscore_lite.configuration import digest, digest_bytes
 from brainscore_lite.datasets import load_images
 from brainscore_lite.datasets.download import Unreachable
@@ -58,7 +58,9 @@ ALTERNATIVES = {
     f"algonauts2019_92.{region}.rsa": (f"algonauts2019_92_grey.{region}.rsa",)
     for region in ("IT", "EVC")
 }
-SIMULATED = tuple(name for name in BENCHMARKS if name.startswith("simulated") and "cka" not in name)
+SIMULATED = tuple(
+    f"simulated_v4_it.{region}.{metric}" for region in ("V4", "IT") for metric in ("ridge", "rsa")
+)
 # From controls to trained networks; "small_cnn" is trained by the demo itself.
 NETWORKS = (
     "pixels",
