@@ -162,10 +162,10 @@ def score(
     from brainscore_lite.benchmarks import benchmark as load_benchmark
     from brainscore_lite.benchmarks import benchmark_of
     from brainscore_lite.stimuli import StimulusSet
-    from brainscore_lite.storage import atomic_write, load_responses
+    from brainscore_lite.storage import load_responses
     from brainscore_lite.studies.models import load_model
     from brainscore_lite.studies.scoring import score_model
-    from brainscore_lite.tables import results_table
+    from brainscore_lite.tables import results_table, write_csv
 
     if (responses is None) == (not benchmark) or (responses is None) != (images is None):
         raise brainscore_lite.ContractError(
@@ -194,8 +194,7 @@ def score(
         scores = score_model(loaded, *chosen, layer=layer, progress=not quiet)
         rows += [each.to_row() for each in scores]
     if output is not None:
-        with atomic_write(output) as temporary:
-            results_table(rows).to_csv(temporary, index=False)
+        write_csv(results_table(rows), output)
     shown = ["model", "benchmark", "layer", "raw", "low", "high", "ceiling", "normalized"]
     shown += ["baseline"] if any(row["baseline"] == row["baseline"] for row in rows) else []
     shown += ["caveats"] if any(row["caveats"] for row in rows) else []

@@ -9,7 +9,6 @@ from brainscore_lite.networks.model import Model, Step
 from brainscore_lite.networks.network import Edge, Network, Node
 from brainscore_lite.networks.pixels import Pixels
 from brainscore_lite.networks.pretrained import (
-    PRETRAINED,
     efficientnet_lite0,
     resnet_cifar,
     squeezenet1_1,
@@ -20,7 +19,6 @@ __all__ = [
     "ACTIVATIONS",
     "ALEXNET",
     "ARCHITECTURES",
-    "PRETRAINED",
     "SMALL_CNN",
     "Area",
     "Connection",

@@ -188,13 +188,6 @@ def resnet_cifar_layers(depth: int) -> tuple[str, ...]:
     return (*blocks, "linear")
 
 
-PRETRAINED: dict[str, Callable[[], WrappedModel]] = {
-    "squeezenet1_1": squeezenet1_1,
-    "efficientnet_lite0": efficientnet_lite0,
-    **{f"resnet{depth}_cifar": partial(resnet_cifar, depth) for depth in CIFAR_WEIGHTS},
-}
-
-
 def _named(name: str, untrained: torch.Generator | None) -> str:
     return name if untrained is None else f"{name}_untrained"
 

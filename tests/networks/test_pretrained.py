@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from brainscore_lite.networks import (
-    PRETRAINED,
     WrappedModel,
     efficientnet_lite0,
     pretrained,
@@ -166,12 +165,6 @@ def test_models_list_at_most_ten_layers(name: str) -> None:
     model = UNTRAINED[name](torch_generator(0))
     assert model.name == f"{name}_untrained"
     assert 5 < len(model.layer_names) <= 10
-
-
-@pytest.mark.usefixtures("mirror")
-def test_trained_models_have_the_names_that_the_catalogue_gives_them() -> None:
-    names = ["squeezenet1_1", *(name for name in PRETRAINED if name.startswith("resnet"))]
-    assert [PRETRAINED[name]().name for name in names] == names
 
 
 def test_without_the_extra_the_way_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,8 @@ def test_models_of_the_catalogue_respond(name):
 @pytest.mark.parametrize("name", [n for n in FROM_MIRROR if not n.endswith("_untrained")])
 def test_models_with_fetched_weights_respond(mirror, name):
     responds(name)
+    model = load_model(name).model
+    assert (model.name, model.layer_names) == (name, MODELS[name].layers)
 
 
 @pytest.mark.parametrize("name", [name for name in AT_HAND if name.endswith("_untrained")])
