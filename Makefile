@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test test-slow lint speed clean
+.PHONY: help demo demo-full test test-slow lint speed peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -12,7 +12,7 @@ help:  ## list the targets
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,pretrained,fast]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,pretrained,fast,nwb]"
 	touch $@
 
 demo: $(INSTALLED)  ## score the models, print the table, write the figure to results/demo
@@ -34,6 +34,13 @@ lint: $(INSTALLED)  ## check style, format and types
 
 speed: $(INSTALLED)  ## measure time and memory beside the peers
 	set -e; for script in speed/*.py; do $(BIN)/python $$script; done
+
+peers:  ## install the peers that need an environment of their own, for the parity and speed tables
+	$(PYTHON) -m venv speed/.peers/brainscore
+	speed/.peers/brainscore/bin/python -m pip install --quiet -r speed/peers/brainscore.txt
+	speed/.peers/brainscore/bin/python -m pip install --quiet --no-deps brainscore_core==2.5.0 brainscore_vision==2.4.2
+	$(PYTHON) -m venv speed/.peers/regression
+	speed/.peers/regression/bin/python -m pip install --quiet -r speed/peers/regression.txt
 
 clean:  ## remove results, caches and .venv
 	rm -rf .venv results build dist .pytest_cache .ruff_cache .mypy_cache

@@ -10,10 +10,9 @@ import xarray as xr
 from brainscore_lite.metrics.labels import is_rdms, kept_coords
 from brainscore_lite.metrics.metric import Metric
 from brainscore_lite.metrics.rdm import condensed
+from brainscore_lite.metrics.rdm_ceiling import RankPooling, leave_one_subject_out
 from brainscore_lite.metrics.reliability import (
     NoReliabilityWarning,
-    RankPooling,
-    leave_one_subject_out,
     rdm_split_half,
     spearman_brown,
     split_half_reliability,
