@@ -68,12 +68,14 @@ def datasets(as_json: AsJson = False) -> None:
     rows = []
     for name in dataset_names():
         entry = describe(name)
+        sizes = [file.bytes for file in entry.files.values()]
+        megabytes = round(sum(sizes) / 1e6, 1)
         rows.append(
             {
                 "name": name,
                 "title": entry.title,
                 "species": entry.species,
-                "megabytes": round(sum(file.bytes for file in entry.files.values()) / 1e6, 1),
+                "megabytes": megabytes if any(sizes) else "unknown",
                 "at_hand": f"{at_hand(name)} of {len(entry.files)}",
                 "licence": entry.licence,
                 "citation": entry.citation,

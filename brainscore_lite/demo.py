@@ -19,8 +19,7 @@ from brainscore_lite.datasets import load_images
 from brainscore_lite.datasets.download import Unreachable
 from brainscore_lite.figures import layer_heat_map, rdm_pair, save_figure, score_bars
 from brainscore_lite.metrics import RSA
-from brainscore_lite.networks.pretrained import MissingExtraError
-from brainscore_lite.schema import ContractError
+from brainscore_lite.schema import ContractError, MissingExtraError
 from brainscore_lite.storage import atomic_write, load_json, save_json
 from brainscore_lite.studies import MODELS, NamedModel, Recording, load_model, score_layers
 from brainscore_lite.tables import (

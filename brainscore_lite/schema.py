@@ -32,6 +32,10 @@ class ContractError(ValueError):
     """An array or a setting does not satisfy the contract that its receiver relies on."""
 
 
+class MissingExtraError(ContractError):
+    """What was asked for comes with an extra that is not installed."""
+
+
 def responses(
     values: ArrayLike,
     *,

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 from statsmodels.formula.api import mixedlm
-from statsmodels.stats.multitest import multipletests
 
+from brainscore_lite.inference.multiplicity import benjamini_hochberg, holm
 from brainscore_lite.schema import ContractError
 
 Seeds = Literal["paired", "nested"]
@@ -34,7 +34,7 @@ class MixedModel:
     ----------
     effects : DataFrame
         One row for each fixed effect: ``term``, ``estimate``, ``standard_error``,
-        ``degrees_of_freedom``, ``statistic``, ``low``, ``high``, ``p``, ``n``, ``over``,
+        ``dof``, ``statistic``, ``low``, ``high``, ``p``, ``n``, ``over``,
         ``method``.
     components : DataFrame
         One row for each random effect and the residual: ``component``, ``variance``, ``share``,
@@ -62,7 +62,7 @@ class MixedModel:
         -------
         DataFrame
             ``first``, ``second``, ``difference`` (first minus second), ``standard_error``,
-            ``degrees_of_freedom``, ``statistic``, ``low``, ``high``, ``p``, ``p_holm``, ``p_bh``,
+            ``dof``, ``statistic``, ``low``, ``high``, ``p``, ``p_holm``, ``p_bh``,
             ``n``, ``over``, ``method``.
         """
         positions = {name: self._position(name) for name in self.levels}
@@ -76,8 +76,9 @@ class MixedModel:
                 rows.append({"first": first, "second": second, **self._test(contrast)})
         table = pd.DataFrame(rows).rename(columns={"estimate": "difference"})
         place = list(table.columns).index("p") + 1
-        for method, name in (("fdr_bh", "p_bh"), ("holm", "p_holm")):
-            table.insert(place, name, multipletests(table["p"], method=method)[1])
+        p = table["p"].to_numpy()
+        for name, adjusted in (("p_bh", benjamini_hochberg(p)), ("p_holm", holm(p))):
+            table.insert(place, name, adjusted)
         return table
 
     def _position(self, level: str) -> int | None:
@@ -90,7 +91,7 @@ class MixedModel:
         involved = self.effects[contrast != 0].iloc[0]
         estimate = float(contrast @ self.effects["estimate"].to_numpy())
         error = float(np.sqrt(contrast @ self.covariance @ contrast))
-        freedom = float(involved["degrees_of_freedom"])
+        freedom = float(involved["dof"])
         tested = _tested(estimate, error, freedom, self.level)
         return {**tested, **{name: involved[name] for name in ("n", "over", "method")}}
 
@@ -159,7 +160,7 @@ def mixed_model(
     ...         for s, u in enumerate(rng.normal(size=8)) for m in "ab"]
     >>> table = pd.DataFrame(rows, columns=["model", "seed", "score"])
     >>> fitted = mixed_model(table, "score ~ model", seeds="paired")
-    >>> int(fitted.pairs()["degrees_of_freedom"].iloc[0])
+    >>> int(fitted.pairs()["dof"].iloc[0])
     7
     """
     if not 0 < level < 1:
@@ -327,7 +328,7 @@ def _tested(estimate: float, error: float, freedom: float, level: float) -> dict
     return {
         "estimate": estimate,
         "standard_error": error,
-        "degrees_of_freedom": freedom,
+        "dof": freedom,
         "statistic": statistic,
         "low": estimate - half,
         "high": estimate + half,

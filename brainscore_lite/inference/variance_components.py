@@ -41,7 +41,7 @@ def variance_components(scores: xr.DataArray, *, fixed: Sequence[str] = ()) -> p
     -------
     DataFrame
         One row for each set of factors: ``component`` ("model", "model:seed", ...), ``variance``,
-        ``share`` (of the sum of the positive ones), ``degrees_of_freedom``, ``mean_square``.
+        ``share`` (of the sum of the positive ones), ``dof``, ``mean_square``.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def variance_components(scores: xr.DataArray, *, fixed: Sequence[str] = ()) -> p
             "component": ":".join(s),
             "variance": variances[s],
             "share": max(variances[s], 0.0) / total if total else np.nan,
-            "degrees_of_freedom": int(np.prod([levels[f] - 1 for f in s])),
+            "dof": int(np.prod([levels[f] - 1 for f in s])),
             "mean_square": squares[s],
         }
         for s in sets

@@ -14,7 +14,7 @@ from brainscore_lite.datasets import registry
 from brainscore_lite.networks.resnet_cifar import CifarResNet
 from brainscore_lite.networks.squeezenet import SqueezeNet
 from brainscore_lite.networks.wrapping import WrappedModel, wrap
-from brainscore_lite.schema import ContractError
+from brainscore_lite.schema import ContractError, MissingExtraError
 from brainscore_lite.stimuli import Preprocessing
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -58,10 +58,6 @@ CIFAR_WEIGHTS = {
     44: "resnet44-014dd654.th",
     56: "resnet56-4bfd9763.th",
 }
-
-
-class MissingExtraError(ContractError):
-    """A network comes with an extra that is not installed."""
 
 
 def squeezenet1_1(untrained: torch.Generator | None = None) -> WrappedModel:

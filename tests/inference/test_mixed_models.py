@@ -47,7 +47,7 @@ def test_two_models_with_nested_seeds_are_a_two_sample_t_test_of_seed_means() ->
     found = mixed_model(table, "score ~ model + C(subject)", seeds="nested").pairs().iloc[0]
     means = table.groupby(["model", "seed"])["score"].mean()
     expected = ttest_ind(means["m0"], means["m1"])
-    assert found["degrees_of_freedom"] == 14
+    assert found["dof"] == 14
     assert found["statistic"] == pytest.approx(expected.statistic, rel=1e-3)
     assert found["p"] == pytest.approx(expected.pvalue, rel=1e-2)
 
@@ -108,10 +108,9 @@ def test_a_variance_that_is_not_there_is_marked() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", ["paired", "nested"])
-@pytest.mark.parametrize("n_seeds", [5, 10])
-def test_error_rate_over_simulated_studies(seeds: str, n_seeds: int) -> None:
+def test_error_rate_over_simulated_studies(seeds: str) -> None:
     """Of 500 simulated studies without a difference, 5 % (+- 2.5 s.e.) find one; z-tests more."""
-    false_t = false_z = 0
+    n_seeds, false_t, false_z = 5, 0, 0
     for run in range(500):
         rng = np.random.default_rng(run)
         shared = rng.normal(0, 0.02 if seeds == "paired" else 0.0, n_seeds)
