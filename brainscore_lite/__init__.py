@@ -22,6 +22,7 @@ _HOME = {
     "TrainingDivergedError": "training",
     "benchmark": "benchmarks",
     "benchmark_of": "benchmarks",
+    "compare_models": "inference",
     "compare_rdms": "metrics",
     "fit": "training",
     "linear_cka": "metrics",

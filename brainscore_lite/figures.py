@@ -48,8 +48,18 @@ UNITS = {
     "pearson_r": "Pearson r",
     "spearman_r": "Spearman r",
     "kendall_tau_a": "Kendall tau-a",
+    "kendall_tau_b": "Kendall tau-b",
+    "rho_a": "rho-a",
     "cosine": "cosine",
+    "whitened_pearson_r": "whitened Pearson r",
+    "whitened_cosine": "whitened cosine",
+    "bures_similarity": "Bures similarity",
+    "negative_riemannian_distance": "negative Riemannian distance",
     "cka": "CKA",
+    "cca_r": "mean canonical correlation",
+    "cca_r2": "mean squared canonical correlation",
+    "pwcca_r": "PWCCA",
+    "shape_cosine": "cosine of shapes",
 }
 STYLE: dict[Any, Any] = {
     "axes.labelsize": 8,

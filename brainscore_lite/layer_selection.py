@@ -168,6 +168,7 @@ def _nested(
             chosen.values(),
             ceiling=benchmark.measured_ceiling,
             draws=chosen.resampled(benchmark.weights) if benchmark.n_draws else None,
+            ceiling_draws=benchmark.ceiling_draws,
             provenance=_choice(_attrs(layers), names, "within the training stimuli of each split"),
         ),
         by_layer={name: float(aggregate(each.values())) for name, each in compared.items()},
@@ -180,7 +181,7 @@ def _halved(
     attrs = _attrs(layers)
     layers, left_out = _compared_by(benchmark.metric, layers)
     labels = benchmark.target["stimulus"].values.astype(str)
-    names, values, draws, ceilings = [], [], [], []
+    names, values, draws, ceilings, ceiling_draws = [], [], [], [], []
     for choose_on, score_on in halves.halves(len(labels)):
         name = best_layer(benchmark, layers, choose_on=labels[choose_on], score_on=labels[score_on])
         target = select_stimuli(benchmark.target, labels[score_on])
@@ -190,7 +191,10 @@ def _halved(
         if benchmark.n_draws:
             draws.append(comparison.resampled(benchmark.weights[:, score_on]))
         if benchmark.ceiling is not None:
-            ceilings.append(benchmark.ceiling_on(labels[score_on]))
+            ceiling, drawn = benchmark.ceiling_on(labels[score_on])
+            ceilings.append(ceiling)
+            if drawn is not None:
+                ceiling_draws.append(drawn)
     how = (
         f"on one half of the stimuli, scored on the other, both ways; {halves.n_repeats} random "
         "halvings"
@@ -201,8 +205,9 @@ def _halved(
     return LayerScores(
         score=benchmark.score(
             xr.concat(values, dim="split"),
-            ceiling=xr.concat(ceilings, dim="split", data_vars="all") if ceilings else None,
+            ceiling=_by_split(ceilings),
             draws=xr.concat(draws, dim="split") if draws else None,
+            ceiling_draws=_by_split(ceiling_draws),
             provenance=provenance,
         ),
         by_layer={
@@ -210,6 +215,10 @@ def _halved(
             for name, layer in layers.items()
         },
     )
+
+
+def _by_split(ceilings: Sequence[xr.Dataset]) -> xr.Dataset | None:
+    return xr.concat(ceilings, dim="split", data_vars="all") if ceilings else None
 
 
 def _compared_by(

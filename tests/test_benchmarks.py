@@ -6,6 +6,7 @@ from brainscore_lite.benchmarks import BENCHMARKS, Benchmark, benchmark, benchma
 from brainscore_lite.ceilings import LeaveOneSubjectOut, RDMSplitHalf, SplitHalf
 from brainscore_lite.datasets import DATASETS
 from brainscore_lite.datasets.simulated import SimulatedRecording, true_activations
+from brainscore_lite.layer_selection import select_layer
 from brainscore_lite.metrics import CKA, RSA, LinearPredictivity
 from brainscore_lite.schema import ContractError, activations, rdms, responses
 from brainscore_lite.stimuli import StimulusSet
@@ -53,6 +54,41 @@ def test_the_true_features_reach_the_ceiling():
     low, high = score.interval()
     assert low < score.raw < high
     assert score.benchmark == "own_recording.IT.ridge"
+
+
+@pytest.mark.parametrize("metric", ["ridge", "rsa"])
+def test_score_and_ceiling_take_the_same_draws(metric):
+    made = benchmark_of(recording(), stimuli=images(), metric=metric, n_draws=60)
+    score = made(source())
+    low, high = score.ceiling_interval()
+    assert low <= score.ceiling_value <= high
+    own = made.noise_ceiling.resampled(made.weights)
+    np.testing.assert_array_equal(score.ceiling_draws["ceiling"], own["ceiling"])
+    assert score.ceiling_drawn().shape == score.drawn().shape == (60,)
+    low, high = score.normalized_interval()
+    assert low < score.normalized() < high
+    assert np.isfinite(score.to_row()["ceiling_interval_low"])
+
+
+def test_without_draws_the_ceiling_has_none():
+    made = benchmark_of(recording(), stimuli=images(), n_draws=0)
+    assert made(source()).ceiling_draws is None
+    assert made.ceiling_on(NAMES[:30])[1] is None
+    values, drawn = benchmark_of(recording(), stimuli=images(), n_draws=7).ceiling_on(NAMES[:30])
+    assert "split" not in values.dims
+    assert drawn.sizes == {"draw": 7, "neuroid": 5}
+    with pytest.raises(ContractError, match=r"has no ceiling: no ceiling of CKA between halves"):
+        benchmark_of(recording(), stimuli=images(), metric="cka").ceiling_on(NAMES)
+
+
+@pytest.mark.parametrize("metric", ["ridge", "rsa"])
+def test_a_score_with_a_chosen_layer_has_draws_of_its_ceiling(metric):
+    made = benchmark_of(recording(), stimuli=images(), metric=metric, n_draws=20)
+    layers = np.concatenate([FEATURES, RNG.normal(size=FEATURES.shape)], axis=1)
+    score = select_layer(made, source(layers, layer=["a"] * 12 + ["b"] * 12)).score
+    assert score.ceiling_drawn().shape == score.drawn().shape == (20,)
+    low, high = score.ceiling_interval(0.99)
+    assert low - 0.1 < score.ceiling_value < high + 0.1
 
 
 def test_the_score_says_what_it_depends_on():
@@ -197,7 +233,9 @@ def test_some_single_trials_do_not_take_the_ceiling_away():
     recorded = recording()
     recorded[1:, 3, 2] = np.nan
     assert ceiling_of(recorded, LinearPredictivity())[0] == SplitHalf()
-    assert ceiling_of(recorded, RSA()) == (None, "1 of 300 (image, neuroid) cells lack repeats")
+    ceiling, reason = ceiling_of(recorded, RSA())
+    assert ceiling is None
+    assert reason.startswith("1 of 300 (image, neuroid) cells have fewer than 2 repetitions")
 
 
 def test_time_bins_are_chosen_first():

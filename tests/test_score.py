@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 from brainscore_lite.schema import ContractError
-from brainscore_lite.score import NORMALIZATIONS, Score, aggregate
+from brainscore_lite.score import NORMALIZATIONS, Aggregation, Score, aggregate
 
 
 def example(value=0.6, reliability=0.64, **changes):
@@ -25,7 +25,13 @@ def test_parts_are_averaged_over_splits_then_by_the_median_over_neuroids():
 
 def test_every_normalization_follows_its_formula():
     score = example()
-    expected = {"r": 0.6, "r/sqrt(c)": 0.75, "r2/c": 0.5625, "(r/c)2": 0.87890625}
+    expected = {
+        "r": 0.6,
+        "r/sqrt(c)": 0.75,
+        "r2/c": 0.5625,
+        "(r/c)2": 0.87890625,
+        "r2/c by neuroid": 0.5625,
+    }
     assert set(expected) == set(NORMALIZATIONS)
     for kind, value in expected.items():
         assert score.normalized(kind) == pytest.approx(value, abs=1e-12)
@@ -53,6 +59,56 @@ def test_nothing_is_divided_by_a_ceiling_of_zero():
     assert np.isnan(example(reliability=0.0).normalized("r2/c"))
 
 
+def drawn(values, dims=("draw", "neuroid")):
+    return xr.DataArray(np.asarray(values, dtype=float)[:, None] * np.ones((1, 3)), dims=dims)
+
+
+def test_the_ceiling_has_an_interval_of_its_own():
+    draws = xr.Dataset({"ceiling": drawn(np.arange(101.0))})
+    score = example(ceiling_draws=draws)
+    assert score.ceiling_interval(0.9) == pytest.approx((5.0, 95.0))
+    row = score.to_row()
+    assert row["ceiling_interval_low"] == pytest.approx(2.5)
+    assert row["ceiling_interval_high"] == pytest.approx(97.5)
+    assert np.isnan(example().to_row()["ceiling_interval_low"])
+
+
+def test_score_and_ceiling_are_drawn_together():
+    """Where both rise and fall together, their ratio does not vary."""
+    r = np.linspace(0.3, 0.6, 50)
+    ceiling = xr.Dataset({"ceiling": drawn(2 * r), "reliability": drawn((2 * r) ** 2)})
+    score = example(draws=drawn(r), ceiling_draws=ceiling)
+    for kind, value in (("r/sqrt(c)", 0.5), ("r2/c", 0.25), ("r2/c by neuroid", 0.25)):
+        assert score.normalized_interval(kind) == pytest.approx((value, value))
+    assert score.normalized_interval("r") == score.interval()
+    nothing = xr.Dataset({"ceiling": drawn(0 * r), "reliability": drawn(0 * r)})
+    assert np.isnan(example(draws=drawn(r), ceiling_draws=nothing).normalized_interval()).all()
+
+
+def test_neuroids_first_is_the_median_within_each_split():
+    parts = xr.DataArray([[0.0, 1.0, 5.0], [1.0, 7.0, np.nan]], dims=("split", "neuroid"))
+    assert float(Aggregation("neuroids_first")(parts)) == 2.5
+    assert Aggregation("neuroids_first").description.startswith("median over neuroids, mean over")
+
+
+def test_groups_are_normalised_one_by_one():
+    animal = ("neuroid", ["a", "a", "b"])
+    parts = xr.DataArray([[0.2, 0.4, 0.6]], dims=("split", "neuroid"), coords={"animal": animal})
+    reliability = xr.DataArray([0.5, 0.5, 0.9], dims="neuroid", coords={"animal": animal})
+    ceiling = xr.Dataset({"reliability": reliability, "ceiling": np.sqrt(reliability)})
+    score = example(values=parts, ceiling=ceiling, aggregation=Aggregation(by="animal"))
+    assert score.raw == pytest.approx((0.3 + 0.6) / 2)
+    assert score.normalized("r2/c") == pytest.approx((0.09 / 0.5 + 0.36 / 0.9) / 2)
+    with pytest.raises(ContractError, match="have no coordinate 'monkey' to group them by"):
+        Aggregation(by="monkey")(parts)
+
+
+def test_the_error_over_splits_is_that_of_brain_score():
+    parts = xr.DataArray([[0.2, 0.2], [0.6, 0.6]], dims=("split", "neuroid"))
+    assert example(values=parts).split_error == pytest.approx(0.2 / np.sqrt(2))
+    assert np.isnan(example(values=parts.isel(split=0)).split_error)
+
+
 def test_a_row_holds_what_a_table_needs():
     row = example(provenance={"model": "pixels", "caveats": ("alignment inferred",)}).to_row()
     assert (row["dataset"], row["region"], row["metric"]) == ("d", "V4", "ridge")
@@ -73,6 +129,10 @@ def test_errors_say_what_to_do():
         example().interval()
     with pytest.raises(ContractError, match=r"level is 95, expected between 0 and 1"):
         example().interval(95)
+    with pytest.raises(ContractError, match=r"there are no bootstrap draws of the ceiling"):
+        example().ceiling_interval()
+    with pytest.raises(ContractError, match=r"order is 'random', expected one of"):
+        Aggregation("random")
     bounds = xr.Dataset({"ceiling": ("subject", [0.5]), "upper": ("subject", [0.5])})
     with pytest.raises(ContractError, match=r"has no reliability, so 'r2/c' is not defined"):
         example(ceiling=bounds).normalized("r2/c")

@@ -10,20 +10,25 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainscore_lite.ceilings import Ceiling, LeaveOneSubjectOut, RDMSplitHalf, SplitHalf
-from brainscore_lite.configuration import digest_bytes, to_json
+from brainscore_lite.ceilings import (
+    Ceiling,
+    LeaveOneSubjectOut,
+    MeasuredCeiling,
+    RDMSplitHalf,
+    SplitHalf,
+)
+from brainscore_lite.configuration import to_json
 from brainscore_lite.datasets import Dataset
-from brainscore_lite.metrics import CKA, METRICS, RSA, Metric
+from brainscore_lite.metrics import CKA, RSA, Metric
 from brainscore_lite.metrics.metric import Comparison
+from brainscore_lite.metrics.repetition_halves import fewest_trials
 from brainscore_lite.schema import (
     ContractError,
     Labels,
     check_activations,
-    check_rdms,
-    check_responses,
     select_stimuli,
 )
-from brainscore_lite.score import Score, aggregate
+from brainscore_lite.score import Aggregation, Score, aggregate
 from brainscore_lite.seeding import generator
 from brainscore_lite.stimuli import StimulusSet
 
@@ -55,6 +60,8 @@ class Benchmark:
         Bootstrap draws over stimuli; 0 for none.
     seed : int
         Of the draws.
+    aggregation : Aggregation
+        How the parts of a score become one value.
     """
 
     name: str
@@ -67,6 +74,7 @@ class Benchmark:
     version: int = 1
     n_draws: int = 1000
     seed: int = 0
+    aggregation: Aggregation = Aggregation()
 
     def __post_init__(self) -> None:
         if self.name.count(".") < 2:
@@ -103,12 +111,30 @@ class Benchmark:
         return self.dataset.stimuli.select(list(self.target["stimulus"].values))
 
     @cached_property
+    def noise_ceiling(self) -> MeasuredCeiling | None:
+        """The ceiling, measured once; compared with models in inference."""
+        return None if self.ceiling is None else self.ceiling.measure(self.target, self.metric)
+
+    @cached_property
     def measured_ceiling(self) -> xr.Dataset | None:
         """The ceiling's parts, computed once."""
-        return None if self.ceiling is None else self.ceiling(self.target, self.metric)
+        return None if self.noise_ceiling is None else self.noise_ceiling.values()
 
-    def ceiling_on(self, stimuli: Labels) -> xr.Dataset:
+    @cached_property
+    def ceiling_draws(self) -> xr.Dataset | None:
+        """The ceiling of the draws that every score takes; None without draws or a ceiling."""
+        if self.noise_ceiling is None or not self.n_draws:
+            return None
+        return self.noise_ceiling.resampled(self.weights)
+
+    def ceiling_on(self, stimuli: Labels) -> tuple[xr.Dataset, xr.Dataset | None]:
         """Measure the ceiling on some of the stimuli, once; means over its own splits.
+
+        Returns
+        -------
+        values : Dataset
+        draws : Dataset or None
+            Of the draws of all stimuli, restricted to these; None without draws.
 
         Raises
         ------
@@ -119,12 +145,17 @@ class Benchmark:
             raise ContractError(f"benchmark '{self.name}' has no ceiling: {self.no_ceiling}.")
         key = tuple(stimuli)
         if key not in self._ceilings:
-            own = self.ceiling(select_stimuli(self.target, key), self.metric)
-            self._ceilings[key] = own.mean("split") if "split" in own.dims else own
+            own = self.ceiling.measure(select_stimuli(self.target, key), self.metric)
+            positions = self.target.indexes["stimulus"].get_indexer(list(key))
+            draws = own.resampled(self.weights[:, positions]) if self.n_draws else None
+            self._ceilings[key] = (
+                _mean_over_splits(own.values()),
+                None if draws is None else _mean_over_splits(draws),
+            )
         return self._ceilings[key]
 
     @cached_property
-    def _ceilings(self) -> dict[tuple[str, ...], xr.Dataset]:
+    def _ceilings(self) -> dict[tuple[str, ...], tuple[xr.Dataset, xr.Dataset | None]]:
         return {}
 
     @cached_property
@@ -173,6 +204,7 @@ class Benchmark:
             comparison.values(),
             ceiling=self.measured_ceiling,
             draws=comparison.resampled(self.weights) if self.n_draws else None,
+            ceiling_draws=self.ceiling_draws,
             provenance=recorded_provenance(activations) | {"layer_choice": "given"},
         )
 
@@ -205,6 +237,7 @@ class Benchmark:
         *,
         ceiling: xr.Dataset | None,
         draws: xr.DataArray | None,
+        ceiling_draws: xr.Dataset | None = None,
         provenance: Mapping[str, Any],
     ) -> Score:
         """Label unaggregated values with the benchmark's own provenance."""
@@ -214,6 +247,8 @@ class Benchmark:
             unit=self.metric.unit,
             benchmark=self.name,
             draws=draws,
+            ceiling_draws=ceiling_draws,
+            aggregation=self.aggregation,
             provenance={**self.provenance, **provenance},
         )
 
@@ -225,7 +260,7 @@ class Benchmark:
             "benchmark_version": self.version,
             "metric": to_json(self.metric),
             "ceiling": to_json(self.ceiling),
-            "aggregation": "mean over splits, median over neuroids, mean over subjects",
+            "aggregation": self.aggregation.description,
             "normalized": "r/sqrt(c)",
             "bootstrap_seed": self.seed,
             "n_draws": self.n_draws,
@@ -246,83 +281,15 @@ class Benchmark:
         return known
 
 
+def _mean_over_splits(parts: xr.Dataset) -> xr.Dataset:
+    return parts.mean("split") if "split" in parts.dims else parts
+
+
 def recorded_provenance(activations: xr.DataArray) -> dict[str, Any]:
     """Say which model, layer and recording settings activations come from."""
     layers = np.unique(activations["layer"].values)
     attrs = {str(key): value for key, value in activations.attrs.items()}
     return {**attrs, "layer": ", ".join(layers)}
-
-
-def benchmark_of(
-    recording: xr.DataArray,
-    *,
-    stimuli: StimulusSet,
-    metric: str | Metric = "ridge",
-    region: str | None = None,
-    name: str = "own_recording",
-    n_draws: int = 1000,
-) -> Benchmark:
-    """Make a benchmark of your own recording.
-
-    Parameters
-    ----------
-    recording : DataArray
-        Made by ``responses(...)`` or ``rdms(...)``.
-    stimuli : StimulusSet
-        The images; their labels are the recording's ``stimulus`` labels.
-    metric : str or Metric
-        A name of ``METRICS`` or a metric.
-    region : str, optional
-        Needed where the recording holds several; the others are left out.
-    name : str
-        Of the recording, without dots.
-    n_draws : int
-        Bootstrap draws over stimuli; 0 for none.
-
-    Returns
-    -------
-    Benchmark
-        With the ceiling that :func:`ceiling_of` finds for the recording.
-
-    Raises
-    ------
-    ContractError
-        If the metric or the region is unknown, images are missing, or there are time bins.
-    """
-    if isinstance(metric, str) and metric not in METRICS:
-        raise ContractError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}.")
-    if "." in name:
-        raise ContractError(f"the recording's name is '{name}'; leave out the dots.")
-    (check_rdms if "stimulus_other" in recording.dims else check_responses)(recording, name=name)
-    chosen = METRICS[metric] if isinstance(metric, str) else metric
-    label = metric if isinstance(metric, str) else type(metric).__name__.lower()
-    target, area = _one_region(recording, region)
-    missing = sorted(set(target["stimulus"].values.tolist()) - set(stimuli.ids))
-    if missing:
-        raise ContractError(
-            f"{len(missing)} stimuli of the recording have no image in '{stimuli.name}'; first: "
-            f"'{missing[0]}'. Images carry the recording's 'stimulus' labels as names, such as "
-            f"'{stimuli.ids[0]}'."
-        )
-    ceiling, reason = ceiling_of(target, chosen)
-    dataset = Dataset(
-        name=name,
-        recordings={area: target},
-        stimuli=stimuli,
-        simulated=False,
-        species=str(target.coords["species"].item()) if "species" in target.coords else "",
-        reference="",
-        licence="",
-        sha256={"values and labels": _digest_of(target)},
-    )
-    return Benchmark(
-        f"{name}.{area}.{label}", dataset, area, chosen, ceiling, no_ceiling=reason, n_draws=n_draws
-    )
-
-
-def _digest_of(recording: xr.DataArray) -> str:
-    labels = [str(recording[dim].values.tolist()).encode() for dim in recording.dims]
-    return digest_bytes(recording.values.tobytes(), *labels)
 
 
 def ceiling_of(target: xr.DataArray, metric: Metric) -> tuple[Ceiling | None, str]:
@@ -353,21 +320,21 @@ def ceiling_of(target: xr.DataArray, metric: Metric) -> tuple[Ceiling | None, st
     if single.all():
         return None, "no repetitions of the images at hand"
     if isinstance(metric, RSA):
-        if single.any():
-            return None, f"{int(single.sum())} of {single.size} (image, neuroid) cells lack repeats"
-        return RDMSplitHalf(), ""
+        return _rdm_ceiling(repetitions, metric)
     if (single.sum(axis=0) > single.shape[0] - FEWEST_REPEATED).any():
         return None, f"a neuroid has fewer than {FEWEST_REPEATED} images with repetitions"
     return SplitHalf(), ""
 
 
-def _one_region(recording: xr.DataArray, region: str | None) -> tuple[xr.DataArray, str]:
-    present = np.unique(recording["region"].values).tolist()
-    if region is None and len(present) > 1:
-        raise ContractError(f"the recording holds the regions {present}; name one with region=.")
-    area = present[0] if region is None else region
-    if area not in present:
-        raise ContractError(f"the recording has no region '{area}'; it holds {present}.")
-    if recording["region"].ndim == 0:
-        return recording, area
-    return recording.isel(neuroid=recording["region"].values == area), area
+def _rdm_ceiling(repetitions: NDArray[np.int64], metric: RSA) -> tuple[Ceiling | None, str]:
+    """Choose the ceiling of RSA from the trials of each (image, neuroid) cell."""
+    if metric.folds is not None:
+        return None, f"random halves of the repetitions cut across the folds '{metric.folds}'"
+    fewest = fewest_trials(metric.dissimilarity, metric.noise)
+    few = int((repetitions < fewest).sum())
+    if few:
+        return None, (
+            f"{few} of {repetitions.size} (image, neuroid) cells have fewer than {fewest} "
+            f"repetitions, which halves for {metric.dissimilarity} dissimilarities need"
+        )
+    return RDMSplitHalf(), ""

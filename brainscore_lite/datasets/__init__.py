@@ -1,6 +1,7 @@
 """Recordings, behaviour and training images, by name.
 
-`load_dataset` and `load_images` import a reader only when its dataset is asked for.
+`load_dataset` and `load_images` import a reader only when its dataset is asked for. Files of one's
+own are read by `brainscore_assemblies`, `brainscore_stimuli` and `nwb`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
     "zhang_desimone_it": _reader("zhang_desimone2011"),
     "kar_it_site": _reader("kar_it_site"),
     "ratan_murty2021_rois": _reader("ratan_murty2021"),
+    "majajhong2015": _reader("majajhong2015"),
+    "freemanziemba2013": _reader("freemanziemba2013"),
+    "freemanziemba2013_noaperture": _reader("freemanziemba2013", images="noaperture"),
+    "cadieu2014": _reader("cadieu2014"),
     "simulated_v4_it": _reader("simulated"),
 }
 

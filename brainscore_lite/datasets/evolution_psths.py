@@ -16,7 +16,8 @@ import pandas as pd
 import xarray as xr
 
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import fetch, read_table, source_of
+from brainscore_lite.datasets.delimited import read_table
+from brainscore_lite.datasets.registry import fetch, source_of
 
 NAME = "evolution_psths"
 _PSTHS, _EXPERIMENTS = "psth_means.npz", "experiments.csv"

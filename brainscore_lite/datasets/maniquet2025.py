@@ -16,7 +16,8 @@ import pandas as pd
 
 from brainscore_lite.datasets.archives import member_names
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import fetch, read_table, source_of
+from brainscore_lite.datasets.delimited import read_table
+from brainscore_lite.datasets.registry import fetch, source_of
 from brainscore_lite.stimuli import StimulusSet
 
 NAME = "maniquet2025_occlusion"

@@ -12,14 +12,13 @@ import functools
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import quote
 
-import pandas as pd
 import pooch
 
 from brainscore_lite.datasets.archives import iterate_members, write_zip
@@ -40,8 +39,8 @@ __all__ = [
     "dataset_names",
     "describe",
     "fetch",
+    "fetch_recorded",
     "fetch_unlisted",
-    "read_table",
     "source_of",
 ]
 
@@ -55,9 +54,11 @@ class File:
     path : str
         Place inside the dataset's folder, also in a mirror.
     bytes : int
-        Size.
+        Size; 0 where it is not known.
     sha256 : str
-        Checksum, in hex.
+        Checksum, in hex; empty where this project has not had the file.
+    sha1 : str
+        Checksum that the source publishes, in hex, for a file without `sha256`.
     url : str or None
         Where the source has this very file; None if it has not, or if that is not known.
     members : str or None
@@ -70,8 +71,9 @@ class File:
     """
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: int = 0
+    sha256: str = ""
+    sha1: str = ""
     url: str | None = None
     members: str | None = None
     member_url: str | None = None
@@ -135,7 +137,7 @@ def describe(dataset: str) -> Entry:
 
 
 def checksums(dataset: str, *files: str) -> dict[str, str]:
-    """Return the registered SHA-256 of files, by path."""
+    """Return the registered SHA-256 of files, by path; `fetch_recorded` finds those of others."""
     return {file: _listed(dataset, file).sha256 for file in files}
 
 
@@ -195,6 +197,23 @@ def fetch(
         return _assembled(dataset, listed, folder, progress)
 
 
+def fetch_recorded(
+    dataset: str, file: str, *, cache: Path | None = None, progress: bool | None = None
+) -> tuple[Path, str]:
+    """Return a file as `fetch` does, and its SHA-256, to be kept with the result.
+
+    For files whose SHA-256 the registry does not list: they are checked by the SHA-1 that their
+    source publishes, or not at all where it publishes none.
+
+    Raises
+    ------
+    DatasetError
+        As `fetch`.
+    """
+    found = fetch(dataset, file, cache=cache, progress=progress)
+    return found, pooch.file_hash(str(found), alg="sha256")
+
+
 def fetch_unlisted(
     dataset: str, file: str, *, url: str, cache: Path | None = None, progress: bool | None = None
 ) -> tuple[Path, str]:
@@ -217,31 +236,9 @@ def fetch_unlisted(
     folder = cache_folder(cache)
     found = _at_hand(dataset, file, folder)
     if found is None:
-        unchecked = File(path=file, bytes=-1, sha256="", url=url)
+        unchecked = File(path=file, url=url)
         found = _fetched(dataset, unchecked, folder, progress)
     return found, pooch.file_hash(str(found), alg="sha256")
-
-
-def read_table(path: Path, columns: Sequence[str], *, dataset: str) -> pd.DataFrame:
-    """Read a table with commas that has at least these columns.
-
-    Raises
-    ------
-    DatasetError
-        If it is no table, or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path)
-    except ValueError as error:
-        message = f"'{path}' cannot be read: {error}. Delete it and fetch it again."
-        raise DatasetError(message) from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise DatasetError(
-            f"dataset '{dataset}': '{path.name}' lacks the columns {missing}. Get the file named "
-            "in the registry."
-        )
-    return table
 
 
 def cache_folder(cache: Path | None) -> Path:
@@ -372,16 +369,19 @@ def _members(listed: File) -> tuple[File, ...]:
 
 def _verified(path: Path, listed: File, dataset: str) -> Path:
     """Return `path` if its size and checksum are those listed; files without one pass."""
-    if not listed.sha256:
+    algorithm = "sha256" if listed.sha256 else "sha1"
+    expected = listed.sha256 or listed.sha1
+    if not expected:
         return path
-    size, actual = path.stat().st_size, pooch.file_hash(str(path), alg="sha256")
-    if actual == listed.sha256:
+    size, actual = path.stat().st_size, pooch.file_hash(str(path), alg=algorithm)
+    if actual == expected:
         return path
+    stated = f"{listed.bytes} bytes with " if listed.bytes else ""
     what = "is truncated" if size < listed.bytes else "is not the file listed"
     where = "what was fetched" if path.name.startswith(".") else str(path)
     raise DatasetError(
-        f"dataset '{dataset}': '{listed.path}' {what} ({where}): {size} bytes with sha256 "
-        f"{actual}, expected {listed.bytes} bytes with sha256 {listed.sha256}. "
+        f"dataset '{dataset}': '{listed.path}' {what} ({where}): {size} bytes with {algorithm} "
+        f"{actual}, expected {stated}{algorithm} {expected}. "
         "Delete it and fetch it again; if it comes out the same, its source has changed."
     )
 

@@ -1,9 +1,6 @@
 """Permutation tests: sign flips, exchanged groups, clusters over time, permuted stimuli."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, product
-from math import comb
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import generate_binary_structure, label
 from scipy.stats import t as student
 
+from brainscore_lite.inference.arrangements import SubjectDesign, check_number
 from brainscore_lite.metrics.comparison import Comparator, compare_rdms
 from brainscore_lite.metrics.rdm import n_stimuli_of, square
 from brainscore_lite.schema import ContractError
@@ -18,7 +16,6 @@ from brainscore_lite.seeding import generator
 
 Tail = Literal["two-sided", "greater", "less"]
 Floats = NDArray[np.float64]
-_CHUNK_BYTES = 64 * 2**20
 _TIE = 1e-12
 
 
@@ -94,7 +91,8 @@ def permutation_test(
 
     Without groups the signs of whole subjects are flipped, which assumes values symmetric about 0
     under the null: differences of two models are. With groups their labels are exchanged. All
-    points of a subject move together, so their dependence is kept.
+    points of a subject move together, so their dependence is kept. The difference is that of the
+    group whose label sorts first minus the other's.
 
     Parameters
     ----------
@@ -126,7 +124,7 @@ def permutation_test(
     >>> bool((permutation_test(gains).p_max < 0.05).all())
     True
     """
-    design = _Design.of(values, groups=groups, n_permutations=n_permutations, seed=seed)
+    design = SubjectDesign.of(values, groups=groups, n_permutations=n_permutations, seed=seed)
     observed = _signed(design.observed(), tail)
     size = _TIE * max(1.0, float(np.abs(observed).max()))
     larger, larger_max = np.zeros(observed.shape), np.zeros(observed.shape)
@@ -157,7 +155,8 @@ def cluster_test(
 
     Points with |t| above the threshold form clusters with their neighbours along every axis
     (positive and negative ones apart); the sum of t over a cluster is compared with the largest
-    such sum of each permutation, which controls the chance of any false cluster.
+    such sum of each permutation, which controls the chance of any false cluster. Groups and tails
+    are those of :func:`permutation_test`.
 
     Parameters
     ----------
@@ -183,7 +182,7 @@ def cluster_test(
     ----------
     Maris & Oostenveld (2007), doi:10.1016/j.jneumeth.2007.03.024.
     """
-    design = _Design.of(values, groups=groups, n_permutations=n_permutations, seed=seed)
+    design = SubjectDesign.of(values, groups=groups, n_permutations=n_permutations, seed=seed)
     if not design.shape:
         raise ContractError(
             "values have one number for each subject, expected a time axis: (n_subjects, n_times). "
@@ -252,7 +251,7 @@ def rdm_permutation_test(
     observed = compare_rdms(first, second, method=comparison)
     if not isinstance(observed, float):
         raise ContractError(f"a has shape {first.shape}, b {second.shape}; expected one RDM each.")
-    _check_number(n_permutations)
+    check_number(n_permutations)
     n_stimuli = n_stimuli_of(len(first))
     rows, columns = np.triu_indices(n_stimuli, k=1)
     matrix, draws = square(first), generator(seed, "permutation", "stimulus")
@@ -262,137 +261,6 @@ def rdm_permutation_test(
         similarity = compare_rdms(matrix[order[rows], order[columns]], second, method=comparison)
         reached += bool(similarity >= observed - _TIE)
     return observed, reached / n_permutations
-
-
-@dataclass(frozen=True, eq=False)
-class _Design:
-    """Values of the subjects and the arrangements under which their statistic is computed.
-
-    An arrangement is a vector w over subjects such that w'x is the effect: signs / n, or 1/n_1 for
-    one group and -1/n_2 for the other.
-    """
-
-    values: Floats
-    arrangements: Floats
-    shape: tuple[int, ...]
-    exact: bool
-    two_groups: bool
-
-    @classmethod
-    def of(
-        cls, values: ArrayLike, *, groups: ArrayLike | None, n_permutations: int, seed: int
-    ) -> "_Design":
-        array = _checked(values)
-        _check_number(n_permutations)
-        draws = generator(seed, "permutation", "subject")
-        if groups is None:
-            arrangements, exact = _sign_flips(len(array), n_permutations, draws)
-        else:
-            members = _first_group(groups, len(array))
-            arrangements, exact = _exchanges(members, n_permutations, draws)
-        flat = array.reshape(len(array), -1)
-        if groups is not None:
-            flat = flat - flat.mean(axis=0)
-        return cls(flat, arrangements, array.shape[1:], exact, groups is not None)
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        return len(self.values) - (2 if self.two_groups else 1)
-
-    def observed(self) -> Floats:
-        """Return t of the arrangement that was observed; shape (n_points,)."""
-        first: Floats = self._t(self.arrangements[:1])[0]
-        return first
-
-    def statistics(self) -> Iterator[Floats]:
-        """Yield t of some arrangements at a time, the observed first; shape (n_some, n_points)."""
-        size = max(1, _CHUNK_BYTES // (8 * self.values.shape[1]))
-        for start in range(0, len(self.arrangements), size):
-            yield self._t(self.arrangements[start : start + size])
-
-    def _t(self, arrangements: Floats) -> Floats:
-        """Return t for each arrangement; the sum of squares is the same under all of them."""
-        n = len(self.values)
-        effect = arrangements @ self.values
-        total = np.einsum("sp,sp->p", self.values, self.values)
-        if self.two_groups:
-            n_first = round(1 / arrangements[0].max())
-            harmonic = n_first * (n - n_first) / n
-            within = total - harmonic * effect**2
-            variance = within / (n - 2) / harmonic
-        else:
-            variance = (total / n - effect**2) / (n - 1)
-        floor = np.finfo(np.float64).eps * total / n
-        result: Floats = effect / np.sqrt(np.maximum(variance, floor))
-        return result
-
-
-def _checked(values: ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0 or array.size == 0 or len(array) < 2:
-        raise ContractError(
-            f"values have shape {array.shape}, expected (n_subjects, ...) with at least 2 subjects."
-        )
-    if not np.isfinite(array).all():
-        broken = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-        raise ContractError(
-            f"{len(broken)} of {len(array)} subjects hold NaN or inf; first: position {broken[0]}. "
-            "Leave those subjects or points out."
-        )
-    constant = np.ptp(array, axis=0) == 0
-    if constant.any():
-        raise ContractError(
-            f"{int(constant.sum())} of {constant.size} points have the same value in every "
-            "subject, so no t can be computed there. Leave them out."
-        )
-    return array
-
-
-def _check_number(n_permutations: int) -> None:
-    if n_permutations < 1:
-        raise ContractError(f"n_permutations is {n_permutations}, expected at least 1.")
-
-
-def _sign_flips(n: int, n_permutations: int, draws: np.random.Generator) -> tuple[Floats, bool]:
-    """Return the observed signs first, then all others or random ones; divided by n."""
-    if n <= 30 and 2**n <= n_permutations:
-        signs = np.array(list(product((1.0, -1.0), repeat=n)))
-        return signs / n, True
-    signs = draws.choice((1.0, -1.0), size=(n_permutations, n))
-    signs[0] = 1.0
-    return signs / n, False
-
-
-def _exchanges(
-    first: NDArray[np.bool_], n_permutations: int, draws: np.random.Generator
-) -> tuple[Floats, bool]:
-    """Return the observed groups first, then all other groupings or random ones."""
-    n, n_first = len(first), int(first.sum())
-    exact = comb(n, n_first) <= n_permutations
-    if exact:
-        chosen = [np.flatnonzero(first), *map(np.array, combinations(range(n), n_first))]
-        others = [c for c in chosen[1:] if not np.array_equal(c, chosen[0])]
-        members = np.zeros((len(others) + 1, n), dtype=bool)
-        for row, positions in enumerate([chosen[0], *others]):
-            members[row, positions] = True
-    else:
-        members = draws.permuted(np.tile(first, (n_permutations, 1)), axis=1)
-        members[0] = first
-    return np.where(members, 1 / n_first, -1 / (n - n_first)), exact
-
-
-def _first_group(groups: ArrayLike, n: int) -> NDArray[np.bool_]:
-    labels = np.asarray(groups).astype(str)
-    kinds = np.unique(labels)
-    if labels.shape != (n,) or len(kinds) != 2:
-        raise ContractError(
-            f"groups have shape {labels.shape} and {len(kinds)} kinds, expected one label for each "
-            f"of {n} subjects, of two kinds."
-        )
-    first: NDArray[np.bool_] = labels == kinds[0]
-    if min(first.sum(), n - first.sum()) < 2:
-        raise ContractError("a group has one subject, expected at least two in each.")
-    return first
 
 
 def _signed(t: Floats, tail: Tail) -> Floats:

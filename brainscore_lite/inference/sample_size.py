@@ -36,7 +36,9 @@ def power(
     variances : mapping
         Variance of the difference from level to level of each factor the conclusion is to hold
         for: between paired seeds, between animals. For stimuli take the number of stimuli times
-        the squared bootstrap standard error over stimuli, which falls as 1/n.
+        the squared bootstrap standard error over stimuli, which falls as 1/n (for RDMs faster at
+        first, so that a smaller pilot asks for rather too many). From a pilot study compared by
+        ``compare_models``: see the example.
     levels : mapping
         How many levels of each factor are measured, each at least 2.
     alpha : float
@@ -59,7 +61,30 @@ def power(
     >>> variances = {"seeds": 0.02**2, "stimuli": 640 * 0.008**2}
     >>> round(power(0.03, variances, levels={"seeds": 10, "stimuli": 640}), 2)
     0.82
+
+    Variances from a pilot study: generalise to one factor at a time; its number of levels times
+    the squared standard error of the pair is the variance from level to level. What differs from
+    seed to seed and stimulus to stimulus at once is then in both, so that the power is rather too
+    low than too high.
+
+    >>> from brainscore_lite.inference.model_comparison import compare_models
+    >>> from brainscore_lite.metrics import RSA
+    >>> rng = np.random.default_rng(0)
+    >>> recorded = rng.random((1, 780))  # the dissimilarities of 40 stimuli
+    >>> pilot = {name: [recorded[0] + noise * rng.random(780) for _ in range(6)]
+    ...          for name, noise in (("a", 1.0), ("b", 1.5))}
+    >>> sizes = {"seeds": 6, "stimuli": 40}
+    >>> variances = {}
+    >>> for factor, n in sizes.items():
+    ...     found = compare_models(pilot, target=recorded, metric=RSA(), paired_seeds=True,
+    ...                            generalise_to={factor}, n_draws=100)
+    ...     variances[factor] = n * found.pairs["standard_error"].item() ** 2
+    >>> more = power_table(0.1, variances, levels={"seeds": [6, 12], "stimuli": [40]})
+    >>> more["power"].is_monotonic_increasing
+    True
     """
+    if not np.isfinite(effect):
+        raise ContractError(f"effect is {effect}, expected a finite difference.")
     _check(variances, levels, alpha)
     parts = {name: variance / levels[name] for name, variance in variances.items()}
     squared_error = sum(parts.values())
@@ -86,7 +111,7 @@ def sample_size(
     effect, variances : float, mapping
         As for :func:`power`.
     levels : mapping
-        Levels of the other factors, which stay.
+        Levels of the other factors, which stay; that of `vary` is not read.
     vary : str
         The factor asked about, such as "seeds".
     wanted_power : float
@@ -173,6 +198,9 @@ def _check(variances: Mapping[str, float], levels: Mapping[str, int], alpha: flo
             f"variances are {dict(variances)}, expected finite ones of at least 0, not all 0. A "
             "negative estimate means none was found: set it to 0."
         )
+    broken = {name: n for name, n in levels.items() if n != int(n)}
+    if broken:
+        raise ContractError(f"levels are {broken}, expected whole numbers.")
     few = {name: n for name, n in levels.items() if n < 2}
     if few:
         raise ContractError(

@@ -35,7 +35,8 @@ def variance_components(scores: xr.DataArray, *, fixed: Sequence[str] = ()) -> p
         One dim for each factor, such as (model, seed, animal); every cell finite.
     fixed : sequence of str
         Factors whose levels are all there are (the models compared): their s2 is the mean square
-        of the effects, sum of squares / (levels - 1).
+        of the effects, sum of squares / (levels - 1). The others' s2 are those of the mean over
+        these levels, with the noise of the single cells that is left in it.
 
     Returns
     -------
@@ -147,7 +148,8 @@ def intraclass_correlation(
     Raises
     ------
     ContractError
-        If there are fewer than two targets or raters, values are not finite or all equal.
+        If there are fewer than two targets or raters, values are not finite or all equal, or
+        targets do not differ at all.
 
     References
     ----------
@@ -172,6 +174,11 @@ def intraclass_correlation(
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     error = float((residual**2).sum()) / ((n - 1) * (k - 1))
     within = float(values.var(axis=1, ddof=1).mean())
+    if form != "one-way" and max(between, error) <= np.finfo(np.float64).eps * raters:
+        raise ContractError(
+            "every target has the same ratings, so that there is nothing to agree about but the "
+            "raters' means."
+        )
     tails = ((1 + level) / 2, (1 - level) / 2)
     if form == "agreement":
         single = (between - error) / (between + (k - 1) * error + k * (raters - error) / n)
@@ -219,6 +226,11 @@ def _agreement_bounds(
 
 
 def _checked_design(scores: xr.DataArray, fixed: Sequence[str]) -> Floats:
+    if not isinstance(scores, xr.DataArray) or isinstance(fixed, str):
+        raise ContractError(
+            f"scores are a {type(scores).__name__} and fixed is {fixed!r}; expected a DataArray "
+            "with a dim for each factor, and a sequence of their names."
+        )
     unknown = [name for name in fixed if name not in scores.dims]
     if unknown:
         raise ContractError(f"fixed names {unknown}, but the dims are {tuple(scores.dims)}.")

@@ -38,10 +38,14 @@ def as_matrix(values: Array, *, name: str, units: str = "neuroid") -> Array:
     result = as_float64(values)
     finite = xp.isfinite(result)
     if not bool(xp.all(finite)):
-        broken = as_numpy(xp.any(~finite, axis=0))
+        missing = as_numpy(~finite)
+        broken = np.any(missing, axis=0)
+        first = int(np.argmax(broken))
         raise ContractError(
-            f"{name}: {int(broken.sum())} of {len(broken)} {units}s hold NaN or inf; first: "
-            f"{units} {int(np.argmax(broken))}. Average repetitions, or leave those {units}s out."
+            f"{name}: {int(broken.sum())} of {missing.shape[1]} {units}s hold NaN or inf; first: "
+            f"{units} {first}, at {int(missing[:, first].sum())} of {missing.shape[0]} stimuli, "
+            f"first stimulus {int(np.argmax(missing[:, first]))}. Average repetitions, or leave "
+            f"those {units}s out."
         )
     return result
 

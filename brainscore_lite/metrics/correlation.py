@@ -7,7 +7,8 @@ from array_api_compat import array_namespace
 
 from brainscore_lite.metrics.arrays import Array
 
-_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
+"""Of the largest value: what a column may vary by and still be constant."""
 _ROUNDING_OF_MOMENTS = 1e-12
 
 
@@ -30,8 +31,8 @@ def pearson_columns(A: Array, B: Array) -> tuple[Array, Array]:
         Where that is so.
     """
     xp = array_namespace(A, B)
-    a, constant_a = _centred(A)
-    b, constant_b = _centred(B)
+    a, constant_a = centred_columns(A)
+    b, constant_b = centred_columns(B)
     undefined = constant_a | constant_b
     norm = xp.sqrt(xp.sum(a * a, axis=0) * xp.sum(b * b, axis=0))
     r = xp.sum(a * b, axis=0) / xp.where(undefined, xp.ones_like(norm), norm)
@@ -80,17 +81,17 @@ def warn_undefined(count: int, total: int, *, what: str) -> None:
         )
 
 
-def _centred(values: Array) -> tuple[Array, Array]:
+def centred_columns(values: Array) -> tuple[Array, Array]:
     """Subtract the column means; say which columns were constant up to rounding."""
     xp = array_namespace(values)
     centred = values - xp.mean(values, axis=0, keepdims=True)
     size = xp.max(xp.abs(values), axis=0)
-    return centred, xp.max(xp.abs(centred), axis=0) <= _ROUNDING * size
+    return centred, xp.max(xp.abs(centred), axis=0) <= ROUNDING * size
 
 
 def _scaled(values: Array) -> tuple[Array, Array]:
     """Centre the columns and divide by their standard deviation, so that moments are of order 1."""
     xp = array_namespace(values)
-    centred, constant = _centred(values)
+    centred, constant = centred_columns(values)
     deviation = xp.sqrt(xp.mean(centred * centred, axis=0))
     return centred / xp.where(constant, xp.ones_like(deviation), deviation), constant

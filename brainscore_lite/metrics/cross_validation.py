@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 from numpy.typing import ArrayLike, NDArray
 
 from brainscore_lite.metrics.arrays import Array, as_matrix, as_numpy, like, rows
@@ -13,15 +13,24 @@ from brainscore_lite.metrics.correlation import (
     warn_undefined,
     weighted_pearson_columns,
 )
-from brainscore_lite.metrics.gram import Gram, as_gram
+from brainscore_lite.metrics.gram import Columns, Gram, as_gram
+from brainscore_lite.metrics.least_squares import LeastSquares, PrincipalComponents
+from brainscore_lite.metrics.one_to_one import OneToOne
 from brainscore_lite.metrics.pls import PLS
-from brainscore_lite.metrics.regression import Regression
+from brainscore_lite.metrics.regression import Regression, check_stimuli
 from brainscore_lite.metrics.resampling import check_weights
 from brainscore_lite.metrics.ridge import Ridge
 from brainscore_lite.metrics.splits import Fold
 from brainscore_lite.schema import ContractError
 
-REGRESSIONS: dict[str, Regression] = {"ridge": Ridge(), "pls": PLS()}
+REGRESSIONS: dict[str, Regression] = {
+    "ridge": Ridge(),
+    "pls": PLS(),
+    "ols": LeastSquares(),
+    "pcr": PrincipalComponents(),
+    "one_to_one": OneToOne(),
+}
+"""The regressions by name."""
 CONSTANT = "the predicted or the recorded responses to the test stimuli are constant"
 
 
@@ -133,7 +142,7 @@ class CrossValidated:
 
 
 def cross_validate(
-    X: Array | Gram,
+    X: Columns | Gram,
     Y: Array,
     folds: Sequence[Fold],
     *,
@@ -144,14 +153,15 @@ def cross_validate(
 
     Parameters
     ----------
-    X : array, shape (n_stimuli, n_features), or Gram
+    X : array, shape (n_stimuli, n_features), iterator of blocks of columns, or Gram
+        See :func:`gram`; a regression that reads features (``one_to_one``) takes no Gram matrix.
     Y : array, shape (n_stimuli, n_units)
         Recorded responses, averaged over repetitions.
     folds : sequence of Fold
-    regression : {"ridge", "pls"}, Ridge or PLS
+    regression : {"ridge", "pls", "ols", "pcr", "one_to_one"} or Regression
     inner : bool
         Also score predictions made within the training stimuli of each fold, for the choice of a
-        layer. Ridge gives them from the decomposition it has; PLS fits inner folds.
+        layer. Ridge gives them from the decomposition it has; the others fit inner folds.
 
     Returns
     -------
@@ -163,18 +173,17 @@ def cross_validate(
         If shapes disagree, values are not finite, or the regression is unknown.
     """
     method = resolve_regression(regression)
-    kernel = as_gram(X)
-    responses = like(as_matrix(Y, name="Y"), kernel.centred)
-    if responses.shape[0] != kernel.n_stimuli:
-        raise ContractError(
-            f"X has {kernel.n_stimuli} stimuli, Y has {responses.shape[0]}. Rows of both must be "
-            "the same stimuli in the same order."
-        )
-    fits, correlations, n_undefined = [], [], 0
-    for fold in folds:
-        fit = method.fit_fold(kernel, responses, fold, inner=inner)
+    source = X if method.reads_features else as_gram(X)
+    responses = as_matrix(Y, name="Y")
+    if isinstance(source, Gram):
+        responses = like(responses, source.centred)
+        check_stimuli(source.n_stimuli, responses)
+    elif is_array_api_obj(source):
+        responses = like(responses, source)
+    fits = method.fit_folds(source, responses, folds, inner=inner)
+    correlations, n_undefined = [], 0
+    for fold, fit in zip(folds, fits, strict=True):
         r, undefined = pearson_columns(fit.predictions, rows(responses, fold.test))
-        fits.append(fit)
         correlations.append(r)
         n_undefined += int(as_numpy(undefined).sum())
     xp = array_namespace(responses)

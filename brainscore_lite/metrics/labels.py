@@ -75,16 +75,18 @@ def stimulus_labels(target: xr.DataArray, coord: str | None) -> NDArray[np.str_]
     ContractError
         If the target's stimuli have no such coordinate.
     """
-    if coord is None:
-        return None
-    if coord not in target.coords or target.coords[coord].dims != ("stimulus",):
-        known = [name for name, c in target.coords.items() if c.dims == ("stimulus",)]
-        raise ContractError(
-            f"the target's stimuli have no coordinate '{coord}'; they have {known}. Add it with "
-            f".assign_coords({coord}=('stimulus', [...]))."
-        )
-    labels: NDArray[np.str_] = target.coords[coord].values.astype(str)
-    return labels
+    return _labels_along(target, "stimulus", coord, owner="target's stimuli")
+
+
+def repetition_labels(target: xr.DataArray, coord: str | None) -> NDArray[np.str_] | None:
+    """Return the labels that a coordinate gives to the repetitions; None for no coordinate.
+
+    Raises
+    ------
+    ContractError
+        If the repetitions have no such coordinate.
+    """
+    return _labels_along(target, "repetition", coord, owner="repetitions")
 
 
 def kept_coords(array: xr.DataArray, dims: tuple[str, ...]) -> dict[Hashable, xr.DataArray]:
@@ -94,3 +96,18 @@ def kept_coords(array: xr.DataArray, dims: tuple[str, ...]) -> dict[Hashable, xr
         for name, coord in array.coords.items()
         if coord.dims and set(coord.dims) <= set(dims)
     }
+
+
+def _labels_along(
+    array: xr.DataArray, dim: str, coord: str | None, *, owner: str
+) -> NDArray[np.str_] | None:
+    if coord is None:
+        return None
+    if coord not in array.coords or array.coords[coord].dims != (dim,):
+        known = [name for name, c in array.coords.items() if c.dims == (dim,)]
+        raise ContractError(
+            f"the {owner} have no coordinate '{coord}'; they have {known}. Add it with "
+            f".assign_coords({coord}=('{dim}', [...]))."
+        )
+    labels: NDArray[np.str_] = array.coords[coord].values.astype(str)
+    return labels

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from brainscore_lite.metrics.arrays import Array, as_numpy
+from brainscore_lite.metrics.arrays import Array, as_matrix, as_numpy
 from brainscore_lite.metrics.cross_validation import (
     CrossValidated,
     cross_validate,
     resolve_regression,
 )
-from brainscore_lite.metrics.gram import Gram, as_gram, gram
+from brainscore_lite.metrics.gram import Columns, Gram, gram
 from brainscore_lite.metrics.labels import (
     kept_coords,
     recorded_responses,
@@ -22,12 +22,14 @@ from brainscore_lite.metrics.labels import (
     stimulus_labels,
 )
 from brainscore_lite.metrics.regression import Regression
-from brainscore_lite.metrics.splits import Fold, SplitKind, Splits, resolve_folds
-from brainscore_lite.schema import ContractError, match_stimuli
+from brainscore_lite.metrics.splits import Fold, SplitKind, Splits, fixed_fold, resolve_folds
+from brainscore_lite.schema import ContractError, average_repetitions, match_stimuli
+
+Direction = Literal["model_to_brain", "brain_to_model"]
 
 
 def linear_predictivity(
-    X: Array | Gram,
+    X: Columns | Gram,
     Y: Array,
     *,
     regression: str | Regression = "ridge",
@@ -43,11 +45,12 @@ def linear_predictivity(
 
     Parameters
     ----------
-    X : array, shape (n_stimuli, n_features), or Gram
-        Features. Only their Gram matrix is used: pass ``gram(X)`` to use it several times.
+    X : array, shape (n_stimuli, n_features), iterator of blocks of columns, or Gram
+        Features, in memory, on disk or streamed (see :func:`gram`). Only their Gram matrix is used:
+        pass ``gram(X)`` to use it several times. ``one_to_one`` alone reads the features.
     Y : array, shape (n_stimuli, n_units)
         Responses, averaged over repetitions.
-    regression : {"ridge", "pls"}, Ridge or PLS
+    regression : {"ridge", "pls", "ols", "pcr", "one_to_one"} or Regression
     splits : int, Splits or sequence of Fold
     seed : int, optional
         Of the splits, where `splits` is a number; 0 if not given.
@@ -75,9 +78,10 @@ def linear_predictivity(
     >>> bool((linear_predictivity(X, Y) > 0.99).all())
     True
     """
-    kernel = as_gram(X)
-    folds = resolve_folds(splits, kernel.n_stimuli, seed=seed, strata=strata, groups=groups)
-    return cross_validate(kernel, Y, folds, regression=regression).r
+    responses = as_matrix(Y, name="Y")
+    n_stimuli = int(responses.shape[0])
+    folds = resolve_folds(splits, n_stimuli, seed=seed, strata=strata, groups=groups)
+    return cross_validate(X, responses, folds, regression=regression).r
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +91,9 @@ class PredictedResponses:
     Parameters
     ----------
     cross_validated : CrossValidated
-        Units are the target's neuroids, of each time bin in turn.
+        Units are the neuroids of `target`, of each time bin in turn.
     target : DataArray, dims (stimulus[, time_bin], neuroid)
-        Averaged over repetitions.
+        What is predicted: responses averaged over repetitions, or activations.
     """
 
     cross_validated: CrossValidated
@@ -128,12 +132,13 @@ class PredictedResponses:
 
 @dataclass(frozen=True)
 class LinearPredictivity:
-    """Score activations by how well a linear map of them predicts each neuroid.
+    """Score activations by how well a linear map of them predicts each neuroid, or the reverse.
 
     Parameters
     ----------
-    regression : {"ridge", "pls"}, Ridge or PLS
+    regression : {"ridge", "pls", "ols", "pcr", "one_to_one"} or Regression
     n_splits : int
+        Without effect where `test` is given.
     seed : int
         Of the splits.
     split_kind : {"k_fold", "shuffle"}
@@ -142,6 +147,14 @@ class LinearPredictivity:
         Coordinate of the target's stimuli that every fold holds in proportion.
     group : str, optional
         Coordinate of the target's stimuli whose values are left out as a whole.
+    test : str, optional
+        Boolean coordinate of the target's stimuli that marks those to test. They are scored once:
+        the result has one split.
+    direction : {"model_to_brain", "brain_to_model"}
+        ``model_to_brain``: the activations predict each recorded neuroid. ``brain_to_model``: the
+        recorded responses, of one time bin after the other, predict each unit of the model, and
+        the result's neuroids are the model's units (reverse predictivity; Muzellec & Kar 2025,
+        doi:10.1101/2025.08.08.669382).
 
     Examples
     --------
@@ -160,14 +173,21 @@ class LinearPredictivity:
     split_kind: SplitKind = "k_fold"
     stratify: str | None = None
     group: str | None = None
+    test: str | None = None
+    direction: Direction = "model_to_brain"
     unit: ClassVar[str] = "pearson_r"
     fits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         resolve_regression(self.regression)
         Splits(self.n_splits, seed=self.seed, kind=self.split_kind)
-        if self.stratify is not None and self.group is not None:
-            raise ContractError("both stratify and group were given; choose one.")
+        if self.stratify is not None and (self.group is not None or self.test is not None):
+            other = "group" if self.group is not None else "test"
+            raise ContractError(f"both stratify and {other} were given; choose one.")
+        if self.direction not in get_args(Direction):
+            raise ContractError(
+                f"direction is {self.direction!r}, expected one of {get_args(Direction)}."
+            )
 
     def __call__(self, source: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
         """Return Pearson r of each split and neuroid.
@@ -182,6 +202,7 @@ class LinearPredictivity:
         Returns
         -------
         DataArray, dims (split[, time_bin], neuroid)
+            Neuroids of the target, or of the source where it is the predicted side.
 
         Raises
         ------
@@ -201,12 +222,31 @@ class LinearPredictivity:
             As for a call.
         inner : bool
             Also score within the training stimuli, for the choice of a layer.
+
+        Raises
+        ------
+        ContractError
+            As for a call; and if a layer is to be chosen by how well its own units are predicted.
         """
         source, target = match_stimuli(source, target)
         recorded = recorded_responses(target).transpose("stimulus", ..., "neuroid")
-        kernel = gram(source_features(source))
         folds = self.folds(target)
+        if self.direction == "model_to_brain":
+            return self._of_neuroids(source, recorded, folds, inner=inner)
+        if inner:
+            raise ContractError(
+                "direction='brain_to_model' predicts the units of a layer, which differ from layer "
+                "to layer: no layer can be chosen by them. Name the layer."
+            )
+        return self._of_model_units(source, recorded, folds)
+
+    def _of_neuroids(
+        self, source: xr.DataArray, recorded: xr.DataArray, folds: tuple[Fold, ...], *, inner: bool
+    ) -> PredictedResponses:
+        """Predict the neuroids from the model's units."""
         method = resolve_regression(self.regression)
+        features = source_features(source)
+        kernel = features if method.reads_features else gram(features)
         by_bin = recorded.values.reshape(recorded.sizes["stimulus"], -1, recorded.sizes["neuroid"])
         if not method.pools_neuroids:
             by_bin = by_bin.reshape(by_bin.shape[0], 1, -1)
@@ -216,10 +256,31 @@ class LinearPredictivity:
         ]
         return PredictedResponses(bins[0].beside(*bins[1:]), recorded)
 
+    def _of_model_units(
+        self, source: xr.DataArray, recorded: xr.DataArray, folds: tuple[Fold, ...]
+    ) -> PredictedResponses:
+        """Predict the model's units from the neuroids, of each time bin in turn."""
+        units = source_features(source)
+        by_bin = recorded.values.reshape(recorded.sizes["stimulus"], -1, recorded.sizes["neuroid"])
+        bins = [
+            cross_validate(by_bin[:, b], units, folds, regression=self.regression)
+            for b in range(by_bin.shape[1])
+        ]
+        predicted = average_repetitions(source) if "repetition" in source.dims else source
+        predicted = predicted.transpose("stimulus", "neuroid")
+        if "time_bin" in recorded.dims:
+            times = kept_coords(recorded, ("time_bin",))
+            predicted = predicted.expand_dims(time_bin=len(bins), axis=1).assign_coords(times)
+        return PredictedResponses(bins[0].beside(*bins[1:]), predicted)
+
     def folds(self, target: xr.DataArray) -> tuple[Fold, ...]:
         """Return the splits of the target's stimuli."""
+        groups = stimulus_labels(target, self.group)
+        if self.test is not None:
+            stimulus_labels(target, self.test)  # says what is wrong where there is no such coord
+            return (fixed_fold(target.coords[self.test].values, groups=groups),)
         return Splits(self.n_splits, seed=self.seed, kind=self.split_kind).folds(
             target.sizes["stimulus"],
             strata=stimulus_labels(target, self.stratify),
-            groups=stimulus_labels(target, self.group),
+            groups=groups,
         )

@@ -138,11 +138,26 @@ class Concordance:
         undefined : ndarray of bool, shape (n_draws,)
             Where every value that occurs is tied; tau is 0 there.
         """
-        square = np.sum(weights**2, axis=1)
-        distinct = (np.sum(weights, axis=1) ** 2 - square) / 2
-        tied_a, tied_b, tied_both = (
-            (_run_squares(ties, weights) - square) / 2 for ties in self.ties
+        total = np.sum(weights, axis=1)
+        n_pairs = total * (total - 1) / 2
+        undefined = (untied_pairs(self.ties[0], weights) <= 0) | (
+            untied_pairs(self.ties[1], weights) <= 0
         )
+        difference = self.difference(weights)
+        return np.where(undefined, 0.0, difference / np.where(n_pairs > 0, n_pairs, 1)), undefined
+
+    def difference(self, weights: Floats) -> Floats:
+        """Return concordant minus discordant pairs when i occurs ``weights[:, i]`` times.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n_draws, n)
+
+        Returns
+        -------
+        ndarray, shape (n_draws,)
+        """
+        untied_a, untied_b, untied_either = (untied_pairs(ties, weights) for ties in self.ties)
         sorted_weights = weights[:, self.order]
         discordant = self._within_blocks(sorted_weights)
         for permutation, is_left, right, block_start in self.levels:
@@ -151,11 +166,8 @@ class Concordance:
             np.cumsum(w * is_left, axis=1, out=running[:, 1:])
             larger = running[:, right] - running[:, block_start]
             discordant += np.einsum("ij,ij->i", w[:, right], larger)
-        total = np.sum(weights, axis=1)
-        n_pairs = total * (total - 1) / 2
-        undefined = (distinct - tied_a <= 0) | (distinct - tied_b <= 0)
-        difference = distinct - tied_a - tied_b + tied_both - 2 * discordant
-        return np.where(undefined, 0.0, difference / np.where(n_pairs > 0, n_pairs, 1)), undefined
+        result: Floats = untied_a + untied_b - untied_either - 2 * discordant
+        return result
 
     def _within_blocks(self, weights: Floats) -> Floats:
         """Sum the weight of discordant pairs within blocks; exact, for sums below 2^24."""
@@ -189,8 +201,19 @@ def _merge_level(height: Positions, size: int) -> tuple[Positions, Floats, Posit
     return permutation, is_left, right, np.asarray(block_start, dtype=np.int64)
 
 
-def _run_squares(ties: RankOrder, weights: Floats) -> Floats:
-    """Sum over distinct values of the squared total weight of each."""
+def untied_pairs(ties: RankOrder, weights: Floats) -> Floats:
+    """Count the pairs of different values when value i occurs ``weights[:, i]`` times.
+
+    Parameters
+    ----------
+    ties : RankOrder
+    weights : ndarray, shape (n_draws, n)
+
+    Returns
+    -------
+    ndarray, shape (n_draws,)
+    """
     first = np.append(0, ties.last[:-1] + 1)
-    result: Floats = np.sum(np.add.reduceat(weights[:, ties.order], first, axis=1) ** 2, axis=1)
+    same = np.sum(np.add.reduceat(weights[:, ties.order], first, axis=1) ** 2, axis=1)
+    result: Floats = (np.sum(weights, axis=1) ** 2 - same) / 2
     return result

@@ -1,10 +1,10 @@
-"""Representational dissimilarity matrices from patterns."""
+"""Representational dissimilarity matrices from patterns and from trials."""
 
 import math
-from typing import Literal, get_args
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from numpy.typing import ArrayLike
 
 from brainscore_lite.metrics.arrays import (
     Array,
@@ -13,28 +13,74 @@ from brainscore_lite.metrics.arrays import (
     check_matrix_shape,
     like,
 )
+from brainscore_lite.metrics.crossnobis import crossnobis_matrix, whitened
+from brainscore_lite.metrics.dissimilarity import (
+    CROSS_VALIDATED,
+    TAKES_PRECISION,
+    Dissimilarity,
+    UndefinedDissimilarityError,
+    check_dissimilarity,
+    pattern_distances,
+)
 from brainscore_lite.metrics.gram import Gram, as_gram, column_batches
+from brainscore_lite.metrics.poisson import poisson_cv_matrix, poisson_matrix
 from brainscore_lite.schema import ContractError
 
-Dissimilarity = Literal["correlation", "euclidean"]
+__all__ = [
+    "Dissimilarity",
+    "UndefinedDissimilarityError",
+    "check_dissimilarity",
+    "condensed",
+    "n_stimuli_of",
+    "rdm",
+    "square",
+]
+
 _CONSTANT_PATTERN = 1e-12
 
 
-class UndefinedDissimilarityError(ContractError):
-    """A stimulus has the same value in every feature, so its correlation distance is undefined."""
-
-
-def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
+def rdm(
+    X: Array | Gram,
+    *,
+    method: Dissimilarity = "correlation",
+    precision: Array | None = None,
+    folds: ArrayLike | None = None,
+    prior_rate: float = 1.0,
+    prior_weight: float = 0.1,
+) -> Array:
     """Compute the dissimilarity of every pair of stimuli.
 
-    correlation: d_ij = 1 - Pearson r of patterns i and j over features. euclidean:
-    d_ij = ||x_i - x_j||^2 / n_features (squared, as in rsatoolbox). Both follow from one Gram
-    matrix: features are read once, in batches.
+    From one pattern for each stimulus, x_i:
+
+    * correlation: d_ij = 1 - Pearson r of x_i and x_j over features.
+    * euclidean: d_ij = ||x_i - x_j||^2 / n_features (squared, as in rsatoolbox).
+    * mahalanobis: d_ij = (x_i - x_j)' P (x_i - x_j) / n_features, with P the precision.
+    * poisson: d_ij = sum (y_i - y_j) (log y_i - log y_j) / n_features, with
+      y = (x + prior_rate prior_weight) / (1 + prior_weight).
+
+    From trials, the two factors of each product from different folds, so that noise adds nothing
+    on average:
+
+    * crossnobis: the cross-validated mahalanobis (euclidean, without a precision).
+    * poisson_cv: the cross-validated poisson.
+
+    Correlation and euclidean follow from one Gram matrix: features are read once, in batches.
+    Nothing larger than the input and some (n_stimuli, n_stimuli) matrices is held.
 
     Parameters
     ----------
-    X : array, shape (n_stimuli, n_features), or Gram
-    method : {"correlation", "euclidean"}
+    X : array, shape (n_stimuli, n_features), or Gram (correlation and euclidean)
+        For crossnobis and poisson_cv trials instead, shape (n_repetitions, n_stimuli, n_features),
+        NaN where one was not recorded; each pair of trials of different folds weighs the same, so
+        stimuli may differ in their number of trials.
+    method : {"correlation", "euclidean", "mahalanobis", "crossnobis", "poisson", "poisson_cv"}
+    precision : array, shape (n_features, n_features) or (n_folds, n_features, n_features)
+        Inverse covariance of the noise (see ``noise_precision``): needed for mahalanobis, the
+        identity by default for crossnobis, which also takes one for each fold.
+    folds : sequence of labels, shape (n_repetitions,), optional
+        Which repetitions form a fold; by default each is one.
+    prior_rate, prior_weight : float
+        Of the Poisson forms.
 
     Returns
     -------
@@ -44,13 +90,15 @@ def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
     Raises
     ------
     UndefinedDissimilarityError
-        If a pattern is constant where correlation is asked.
+        If a pattern is constant where correlation is asked, or a rate is negative.
     ContractError
-        If values are not finite.
+        If values are not finite (trials: a stimulus was recorded in one fold only), or an
+        argument is given that the method does not take.
 
     References
     ----------
-    Kriegeskorte, Mur & Bandettini (2008), doi:10.3389/neuro.06.004.2008.
+    Kriegeskorte, Mur & Bandettini (2008), doi:10.3389/neuro.06.004.2008; Walther et al. (2016),
+    doi:10.1016/j.neuroimage.2015.12.012.
 
     Examples
     --------
@@ -59,24 +107,22 @@ def rdm(X: Array | Gram, *, method: Dissimilarity = "correlation") -> Array:
     [0.667, 0.667, 0.667]
     """
     check_dissimilarity(method)
-    if method == "correlation" and not isinstance(X, Gram):
-        X = as_array(X)
-        check_matrix_shape(X, name="X")
-        if X.shape[0] >= 2 and X.shape[1] <= X.shape[0]:
-            return condensed(_correlation_of_few(X))
-    kernel = as_gram(X)
-    if kernel.n_stimuli < 2:
-        raise ContractError("one stimulus, expected at least two for a dissimilarity.")
-    distances = _correlation(kernel) if method == "correlation" else _euclidean(kernel)
-    return condensed(distances)
-
-
-def check_dissimilarity(method: str) -> None:
-    """Raise if the name of a dissimilarity is unknown."""
-    if method not in get_args(Dissimilarity):
-        raise ContractError(
-            f"unknown dissimilarity '{method}'; expected one of {get_args(Dissimilarity)}."
-        )
+    _check_arguments(method, precision, folds)
+    if method == "crossnobis":
+        return condensed(crossnobis_matrix(X, folds=folds, precision=precision))
+    if method == "poisson_cv":
+        prior = {"prior_rate": prior_rate, "prior_weight": prior_weight}
+        return condensed(poisson_cv_matrix(X, folds=folds, **prior))
+    X = _checked_patterns(X, method)
+    if method == "poisson":
+        matrix = poisson_matrix(X, prior_rate=prior_rate, prior_weight=prior_weight)
+    elif method == "mahalanobis":
+        matrix = _euclidean(as_gram(whitened(X, precision)))
+    elif method == "euclidean":
+        matrix = _euclidean(as_gram(X))
+    else:
+        matrix = _correlation_of(X)
+    return condensed(matrix)
 
 
 def condensed(matrix: Array) -> Array:
@@ -138,11 +184,48 @@ def n_stimuli_of(n_pairs: int) -> int:
     return n
 
 
+def _check_arguments(method: str, precision: Array | None, folds: ArrayLike | None) -> None:
+    if method == "mahalanobis" and precision is None:
+        raise ContractError(
+            "a mahalanobis dissimilarity needs precision=, the inverse covariance of the noise "
+            "(noise_precision(trials)). Without one use method='euclidean'."
+        )
+    if precision is not None and method not in TAKES_PRECISION:
+        raise ContractError(f"precision was given, but a {method} dissimilarity takes none.")
+    if folds is not None and method not in CROSS_VALIDATED:
+        raise ContractError(
+            f"folds was given, but a {method} dissimilarity is not cross-validated. Use "
+            "method='crossnobis' or 'poisson_cv'."
+        )
+
+
+def _checked_patterns(X: Array | Gram, method: str) -> Array | Gram:
+    if isinstance(X, Gram):
+        if method in ("poisson", "mahalanobis"):
+            raise ContractError(f"method='{method}' needs the patterns, not their Gram matrix.")
+        n_stimuli = X.n_stimuli
+    else:
+        X = as_array(X)
+        if X.ndim == 3:
+            raise ContractError(
+                f"X: shape is {tuple(X.shape)}, expected (n_stimuli, n_features) for method="
+                f"'{method}'. Average the repetitions, or use 'crossnobis' or 'poisson_cv'."
+            )
+        check_matrix_shape(X, name="X")
+        n_stimuli = X.shape[0]
+    if n_stimuli < 2:
+        raise ContractError("one stimulus, expected at least two for a dissimilarity.")
+    return X
+
+
+def _correlation_of(X: Array | Gram) -> Array:
+    if isinstance(X, Gram) or X.shape[1] > X.shape[0]:
+        return _correlation(as_gram(X))
+    return _correlation_of_few(X)
+
+
 def _euclidean(kernel: Gram) -> Array:
-    xp = array_namespace(kernel.centred)
-    diagonal = xp.linalg.diagonal(kernel.centred)
-    squared = diagonal[:, None] + diagonal[None, :] - 2 * kernel.centred
-    return xp.where(squared > 0, squared, xp.zeros_like(squared)) / kernel.n_features
+    return pattern_distances(kernel) / kernel.n_features
 
 
 def _correlation(kernel: Gram) -> Array:

@@ -14,13 +14,10 @@ from brainscore_lite.metrics.comparison import (
     compare_rdms,
     compare_resampled,
 )
-from brainscore_lite.metrics.labels import (
-    is_rdms,
-    kept_coords,
-    recorded_responses,
-    source_features,
-)
-from brainscore_lite.metrics.rdm import Dissimilarity, check_dissimilarity, condensed, rdm, square
+from brainscore_lite.metrics.dissimilarity import NOISE_FREE, Dissimilarity
+from brainscore_lite.metrics.labels import is_rdms, kept_coords, source_features
+from brainscore_lite.metrics.rdm import condensed, rdm, square
+from brainscore_lite.metrics.recorded_rdms import Noise, check_recorded, recorded_dissimilarities
 from brainscore_lite.schema import ContractError, check_rdms, match_stimuli, rdms
 
 
@@ -67,11 +64,19 @@ class RSA:
 
     Parameters
     ----------
-    dissimilarity : {"correlation", "euclidean"}
-        Of patterns; also of the recorded responses, where the target is not dissimilarities
-        already.
-    comparison : {"spearman", "pearson", "kendall_tau_a", "cosine"}
+    dissimilarity : {"correlation", "euclidean", "mahalanobis", "crossnobis", "poisson", \
+"poisson_cv"}
+        Of recorded responses, where the target is not dissimilarities already, and of the model's
+        patterns. Those have no noise, so theirs is what the dissimilarity becomes without:
+        euclidean for mahalanobis and crossnobis, poisson for poisson_cv.
+    comparison : Comparator
         Of dissimilarity matrices.
+    folds : str, optional
+        Coordinate of the target's repetitions that names the folds of crossnobis and poisson_cv
+        (sessions, runs); by default each repetition is one.
+    noise : {"shrinkage_diag", "shrinkage_eye", "diag", "full", "identity"}
+        How mahalanobis and crossnobis estimate the noise precision from the target's trials, in
+        each time bin by itself; the others take none.
 
     References
     ----------
@@ -89,10 +94,12 @@ class RSA:
 
     dissimilarity: Dissimilarity = "correlation"
     comparison: Comparator = "spearman"
+    folds: str | None = None
+    noise: Noise = "shrinkage_diag"
     fits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_dissimilarity(self.dissimilarity)
+        check_recorded(self.dissimilarity, folds=self.folds, noise=self.noise)
         check_comparator(self.comparison)
 
     @property
@@ -109,8 +116,8 @@ class RSA:
             Activations, dims (stimulus, neuroid); or dissimilarities of one subject.
         target : DataArray
             Dissimilarities, dims (subject, stimulus, stimulus_other[, time_bin]), or responses,
-            dims (repetition, stimulus, neuroid[, time_bin]), whose average over repetitions
-            gives one matrix for the population.
+            dims (repetition, stimulus, neuroid[, time_bin]), which give one matrix for the
+            population: from their average over repetitions, or cross-validated from the trials.
 
         Returns
         -------
@@ -168,23 +175,23 @@ class RSA:
         template : DataArray
             Of zeros, one for each matrix.
         """
-        if is_rdms(target):
-            check_rdms(target)
-            matrices = target.transpose("subject", ..., "stimulus", "stimulus_other")
-            vectors = np.stack(
-                [condensed(one) for one in matrices.values.reshape(-1, *matrices.shape[-2:])]
+        if not is_rdms(target):
+            return recorded_dissimilarities(
+                target, dissimilarity=self.dissimilarity, folds=self.folds, noise=self.noise
             )
-        else:
-            matrices = recorded_responses(target).transpose(..., "stimulus", "neuroid")
-            patterns = matrices.values.reshape(-1, *matrices.shape[-2:])
-            vectors = np.stack([rdm(one, method=self.dissimilarity) for one in patterns])
+        check_rdms(target)
+        matrices = target.transpose("subject", ..., "stimulus", "stimulus_other")
+        vectors = np.stack(
+            [condensed(one) for one in matrices.values.reshape(-1, *matrices.shape[-2:])]
+        )
         dims = tuple(str(dim) for dim in matrices.dims[:-2])
         shape = [matrices.sizes[dim] for dim in dims]
         return vectors, xr.DataArray(np.zeros(shape), dims=dims, coords=kept_coords(matrices, dims))
 
     def _source_dissimilarities(self, source: xr.DataArray) -> NDArray[np.float64]:
         if not is_rdms(source):
-            return np.asarray(rdm(source_features(source), method=self.dissimilarity))
+            method = NOISE_FREE[self.dissimilarity]
+            return np.asarray(rdm(source_features(source), method=method))
         vectors, template = self.target_dissimilarities(source)
         if len(vectors) != 1:
             raise ContractError(

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import (
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     ShuffleSplit,
     StratifiedKFold,
@@ -27,8 +29,8 @@ class Fold:
 
     Parameters
     ----------
-    train, test : ndarray of int
-        Ascending; disjoint.
+    train, test : array of int
+        Positions among the stimuli, each at most once; disjoint.
     groups : ndarray of str, shape (n_train,), optional
         Labels of the training stimuli. What is chosen within the training stimuli (a penalty, a
         layer) is then chosen by leaving whole groups out, as the test does.
@@ -39,6 +41,15 @@ class Fold:
     groups: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            positions = np.asarray(getattr(self, name))
+            if positions.ndim != 1 or not np.issubdtype(positions.dtype, np.integer):
+                raise ContractError(
+                    f"{name} has shape {positions.shape} and type {positions.dtype}, expected the "
+                    "positions of stimuli as whole numbers. Use numpy.flatnonzero(mask) of a mask, "
+                    "or fixed_fold."
+                )
+            object.__setattr__(self, name, positions.astype(np.int64, copy=False))
         if self.groups is not None and np.shape(self.groups) != np.shape(self.train):
             raise ContractError(
                 f"groups has shape {np.shape(self.groups)}, expected one label for each of the "
@@ -79,7 +90,7 @@ class Splits:
         ``StratifiedShuffleSplit``, provided the stimuli come in the same order); stimuli recur
         in several test sets.
     train_size : float
-        Fraction that trains; ``shuffle`` only.
+        Fraction that trains, of the stimuli or, with groups, of the groups; ``shuffle`` only.
     """
 
     n_splits: int = 10
@@ -166,8 +177,11 @@ class Splits:
         return StratifiedKFold(self.n_splits, shuffle=True, random_state=self.seed), labels
 
     def _grouped(self, labels: NDArray[np.str_]) -> tuple[Any, NDArray[np.str_]]:
-        if self.kind != "k_fold":
-            raise ContractError("groups need kind='k_fold'.")
+        if self.kind == "shuffle":
+            make = GroupShuffleSplit(
+                self.n_splits, train_size=self.train_size, random_state=self.seed
+            )
+            return make, labels
         n_groups = len(np.unique(labels))
         if n_groups < self.n_splits:
             raise ContractError(
@@ -175,6 +189,51 @@ class Splits:
                 f"{n_groups} to leave out one group at a time, or to fewer."
             )
         return GroupKFold(self.n_splits), labels
+
+
+def fixed_fold(is_test: ArrayLike, *, groups: ArrayLike | None = None) -> Fold:
+    """Return the one split whose test stimuli are marked.
+
+    Parameters
+    ----------
+    is_test : array of bool, shape (n_stimuli,)
+        Also 0 and 1, as files without a type for truth keep them.
+    groups : sequence of labels, length n_stimuli, optional
+        Kept for what is chosen within the training stimuli; no group may be on both sides.
+
+    Returns
+    -------
+    Fold
+
+    Raises
+    ------
+    ContractError
+        If the marks are no booleans, too few stimuli are tested, fewer than two train, or a group
+        is on both sides.
+    """
+    marks = np.asarray(is_test)
+    if marks.ndim != 1 or not np.isin(marks, (0, 1)).all():
+        raise ContractError(
+            f"the marks of the test stimuli have shape {marks.shape} and type {marks.dtype}, "
+            "expected one True or False for each stimulus."
+        )
+    test = marks.astype(bool)
+    if test.sum() < MIN_TEST_STIMULI or (~test).sum() < 2:
+        raise ContractError(
+            f"{int(test.sum())} of {len(test)} stimuli are marked for the test; expected at least "
+            f"{MIN_TEST_STIMULI}, and at least 2 to train."
+        )
+    train = np.flatnonzero(~test)
+    if groups is None:
+        return Fold(train=train, test=np.flatnonzero(test))
+    labels = _labels(groups, len(test), "groups")
+    both = np.intersect1d(labels[test], labels[~test])
+    if len(both):
+        raise ContractError(
+            f"{len(both)} groups are in the training and in the test set (first: '{both[0]}'). "
+            "Mark whole groups for the test, or give no groups."
+        )
+    return Fold(train=train, test=np.flatnonzero(test), groups=labels[train])
 
 
 def resolve_folds(
@@ -216,6 +275,8 @@ def resolve_folds(
 
 def _check_ready(fold: Fold, number: int, n_stimuli: int) -> None:
     """Raise unless a fold given by the caller can be fitted and tested."""
+    if not isinstance(fold, Fold):
+        raise ContractError(f"split {number} is {type(fold).__name__}, expected Fold(train, test).")
     both = np.concatenate([fold.train, fold.test])
     outside = both[(both < 0) | (both >= n_stimuli)]
     if outside.size:
@@ -224,15 +285,26 @@ def _check_ready(fold: Fold, number: int, n_stimuli: int) -> None:
         )
     if np.intersect1d(fold.train, fold.test).size:
         raise ContractError(f"split {number} tests stimuli that it was trained on.")
+    if len(np.unique(both)) < len(both):
+        raise ContractError(f"split {number} names a stimulus twice, expected each at most once.")
     if len(fold.test) < MIN_TEST_STIMULI:
         raise ContractError(
             f"split {number} leaves {len(fold.test)} stimuli to test, expected at least "
             f"{MIN_TEST_STIMULI}."
         )
+    if len(fold.train) < 2:
+        raise ContractError(f"split {number} trains on {len(fold.train)} stimuli, expected 2.")
 
 
 def _labels(values: ArrayLike, n_stimuli: int, what: str) -> NDArray[np.str_]:
-    labels = np.asarray(values).astype(str)
+    given = np.asarray(values)
+    missing = np.flatnonzero(pd.isna(given))
+    if len(missing):
+        raise ContractError(
+            f"{what}: {len(missing)} of {n_stimuli} stimuli have no label, first: stimulus "
+            f"{missing[0]}. Label them, or leave them out."
+        )
+    labels = given.astype(str)
     if labels.shape != (n_stimuli,):
         raise ContractError(
             f"{what} has shape {labels.shape}, expected one label for each of {n_stimuli} stimuli."

@@ -1,9 +1,12 @@
 """Datasets by name."""
 
+from pathlib import Path
+
 import pytest
 
 from brainscore_lite.datasets import DATASETS, OTHER_READERS, load_dataset, load_images
 from brainscore_lite.datasets.dataset import DatasetError
+from brainscore_lite.datasets.registry import at_hand
 
 
 def test_an_unknown_name_lists_the_known() -> None:
@@ -17,8 +20,15 @@ def test_behaviour_and_time_courses_name_their_reader(name: str) -> None:
         load_dataset(name)
 
 
+# Read by a reader that is proven on synthetic files: a mirror need not hold them.
+NOT_AT_HAND = {"majajhong2015", "freemanziemba2013", "freemanziemba2013_noaperture", "cadieu2014"}
+
+
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_of_the_mirror_loads(mirror: object, name: str) -> None:
+def test_every_dataset_of_the_mirror_loads(mirror: object, tmp_path: Path, name: str) -> None:
+    registered = name.removesuffix("_noaperture")
+    if name in NOT_AT_HAND and not at_hand(registered, cache=tmp_path):
+        pytest.skip(f"the mirror holds no file of {registered}")
     dataset = load_dataset(name)
     assert dataset.name == name
     assert dataset.recordings

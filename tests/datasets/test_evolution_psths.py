@@ -7,7 +7,7 @@ import pytest
 
 from brainscore_lite.datasets import evolution_psths
 from brainscore_lite.datasets.dataset import DatasetError
-from brainscore_lite.datasets.registry import read_table
+from brainscore_lite.datasets.delimited import read_table
 
 TABLE = """experiment,animal,unit,area,date,n_generations,thread0_space,thread1_space
 Exp1-B,B,Ch5U2,IT,2020-07-22,2,fc6,BigGAN

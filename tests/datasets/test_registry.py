@@ -15,6 +15,7 @@ import pytest
 
 from brainscore_lite.datasets import registry
 from brainscore_lite.datasets.dataset import DatasetError
+from brainscore_lite.datasets.delimited import read_table
 from brainscore_lite.datasets.registry import (
     MIRROR_VARIABLE,
     at_hand,
@@ -23,8 +24,8 @@ from brainscore_lite.datasets.registry import (
     dataset_names,
     describe,
     fetch,
+    fetch_recorded,
     fetch_unlisted,
-    read_table,
     source_of,
 )
 
@@ -111,8 +112,12 @@ def test_every_entry_is_complete() -> None:
         assert entry.citation
         assert entry.files
         for file in entry.files.values():
-            assert re.fullmatch("[0-9a-f]{64}", file.sha256)
-            assert file.bytes > 0
+            if file.sha256:
+                assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+                assert file.bytes > 0
+            else:
+                assert re.fullmatch("[0-9a-f]{40}", file.sha1) or "no checksum" in file.note
+                assert file.bytes == 0
             assert file.url or file.member_url or file.note, f"{name}/{file.path} says no source"
             if file.members:
                 assert registry._members(file)
@@ -306,6 +311,25 @@ def test_an_unlisted_file_comes_with_its_checksum(listed: Path, served: tuple[Pa
     (folder / "session.npy").write_bytes(CONTENT)
     path, sha256 = fetch_unlisted("toy", "session.npy", url=f"{url}/session.npy", cache=listed)
     assert path.read_bytes() == CONTENT
+    assert sha256 == _sha256(CONTENT)
+
+
+def test_a_file_known_by_sha1_is_verified_and_its_sha256_recorded(
+    listed: Path, served: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, url = served
+    table = tmp_path / "data" / "registry.toml"
+    sha1 = hashlib.sha1(CONTENT).hexdigest()
+    rows = f'[[toy.files]]\npath = "published.nc"\nsha1 = "{sha1}"\nurl = "{url}/published.nc"\n'
+    table.write_text(table.read_text() + rows)
+    (folder / "published.nc").write_bytes(CONTENT[:-1])
+    sentence = rf"'published\.nc' is not the file listed .* sha1 \w+, expected sha1 {sha1}\."
+    with pytest.raises(DatasetError, match=sentence):
+        fetch_recorded("toy", "published.nc", cache=listed)
+    assert _nothing_left(listed)
+    (folder / "published.nc").write_bytes(CONTENT)
+    path, sha256 = fetch_recorded("toy", "published.nc", cache=listed)
+    assert path == listed / "toy" / "published.nc"
     assert sha256 == _sha256(CONTENT)
 
 

@@ -181,3 +181,11 @@ def test_a_cluster_needs_time_and_a_positive_threshold() -> None:
 def test_whole_numbers_do_not_overflow() -> None:
     small = RNG.integers(0, 120, size=(8, 4)).astype(np.int8)
     np.testing.assert_allclose(permutation_test(small).t, permutation_test(small * 1.0).t)
+
+
+def test_groups_are_in_the_order_of_their_labels() -> None:
+    """Numbers as numbers: 9 comes before 10, so the difference is that of group 9 minus 10."""
+    values = np.array([0.1, 0.0, 0.2, 5.1, 5.0, 5.3])
+    by_number = permutation_test(values, groups=[9, 9, 9, 10, 10, 10])
+    assert by_number.t < 0
+    assert permutation_test(values, groups=list("aaabbb")).t == by_number.t

@@ -5,7 +5,10 @@ import pytest
 from scipy.stats import t as student
 from statsmodels.stats.power import TTestPower
 
+from brainscore_lite.inference.model_comparison import compare_models
 from brainscore_lite.inference.sample_size import power, power_table, sample_size
+from brainscore_lite.metrics import RSA
+from brainscore_lite.metrics.comparison import compare_rdms
 from brainscore_lite.schema import ContractError
 
 VARIANCES = {"seeds": 0.02**2, "stimuli": 640 * 0.008**2}
@@ -76,3 +79,60 @@ def test_an_impossible_wish_is_refused_with_the_reason() -> None:
         sample_size(0.03, VARIANCES, levels={"stimuli": 50}, vary="seeds")
     with pytest.raises(ContractError, match="expected one of"):
         sample_size(0.03, VARIANCES, levels={"stimuli": 50}, vary="animals")
+
+
+def pilot(*, n_stimuli: int, seed: int) -> tuple[np.ndarray, dict[str, list[np.ndarray]]]:
+    """A recorded RDM and those of two models, a closer one and another, with 8 seeds each."""
+    rng = np.random.default_rng(seed)
+    pairs, signal = np.triu_indices(n_stimuli, k=1), rng.normal(size=(n_stimuli, 20))
+
+    def rdm(noise: float) -> np.ndarray:
+        return (1 - np.corrcoef(signal + noise * rng.normal(size=signal.shape)))[pairs]
+
+    recorded = rdm(0.3)[None]
+    return recorded, {
+        name: [rdm(noise) for _ in range(8)] for name, noise in (("a", 1), ("b", 1.5))
+    }
+
+
+def variance_in(recorded: np.ndarray, models: dict, factor: str, n: int, n_draws: int) -> float:
+    """Levels times the squared standard error that compare_models finds for one factor."""
+    found = compare_models(
+        models,
+        target=recorded,
+        metric=RSA(),
+        generalise_to={factor},
+        paired_seeds=True,
+        n_draws=n_draws,
+    )
+    return n * found.pairs["standard_error"].item() ** 2
+
+
+def test_variance_of_seeds_from_a_comparison_is_that_of_their_differences() -> None:
+    """Up to the draws: 2000 give a variance with a relative error of 3 %."""
+    recorded, models = pilot(n_stimuli=30, seed=0)
+    scores = {
+        name: [compare_rdms(each, recorded[0], method="spearman") for each in seeds]
+        for name, seeds in models.items()
+    }
+    expected = np.var(np.subtract(scores["a"], scores["b"]), ddof=1)
+    found = variance_in(recorded, models, "seeds", 8, n_draws=2000)
+    assert found == pytest.approx(expected, rel=0.12)
+
+
+@pytest.mark.slow
+def test_a_smaller_pilot_does_not_promise_too_much() -> None:
+    """For RDMs n SE^2 falls with n, since noise of single pairs adds terms of order 1 / n^2."""
+    small, large = (
+        np.mean([variance_in(*pilot(n_stimuli=n, seed=s), "stimuli", n, 300) for s in range(4)])
+        for n in (60, 120)
+    )
+    print("60 stimuli", small, "120 stimuli", large)
+    assert 0.5 * small < large < small
+
+
+def test_numbers_that_are_none() -> None:
+    with pytest.raises(ContractError, match="effect is nan"):
+        power(np.nan, VARIANCES, levels={"seeds": 5, "stimuli": 640})
+    with pytest.raises(ContractError, match="expected whole numbers"):
+        power(0.1, VARIANCES, levels={"seeds": 5.5, "stimuli": 640})

@@ -149,3 +149,17 @@ def test_perfect_agreement_is_one() -> None:
     for form in ("one-way", "agreement", "consistency"):
         found = intraclass_correlation(table, form=form)
         assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_targets_that_do_not_differ_are_refused() -> None:
+    for form in ("agreement", "consistency"):
+        with pytest.raises(ContractError, match="every target has the same ratings"):
+            intraclass_correlation([[1, 2, 3]] * 4, form=form)
+
+
+def test_types_of_the_design() -> None:
+    scores = xr.DataArray(np.zeros((2, 3)), dims=("model", "seed"))
+    with pytest.raises(ContractError, match="a sequence of their names"):
+        variance_components(scores, fixed="model")
+    with pytest.raises(ContractError, match="scores are a ndarray"):
+        variance_components(scores.values)

@@ -212,6 +212,141 @@ def test_each_split_keeps_its_own_choice() -> None:
         other.selection_scores()
 
 
+REGRESSIONS_BY_NAME = ["ridge", "pls", "ols", "pcr", "one_to_one"]
+
+
+@pytest.mark.parametrize("regression", REGRESSIONS_BY_NAME)
+def test_every_regression_scores_time_bins_as_it_scores_one(regression: str) -> None:
+    early = np.random.default_rng(5).normal(size=(N_STIMULI, N_UNITS))
+    target = responses(
+        np.stack([early, TUNING], axis=-1)[None],
+        stimulus=NAMES,
+        neuroid=[f"n{i}" for i in range(N_UNITS)],
+        region="IT",
+        animal="one",
+        time_bins=[(0, 50), (50, 100)],
+    )
+    metric = LinearPredictivity(regression=regression, n_splits=5)
+    X = np.hstack([TUNING, np.random.default_rng(0).normal(size=(N_STIMULI, 30))])
+    both = metric(source(X), target)
+    assert both.dims == ("split", "time_bin", "neuroid")
+    single = metric(source(X), recording(noise=0.0, n_repetitions=1))
+    np.testing.assert_allclose(both.isel(time_bin=1).values, single.values, atol=1e-9)
+
+
+@pytest.mark.parametrize("regression", REGRESSIONS_BY_NAME)
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float16])
+def test_small_number_types_do_not_overflow(regression: str, kind: type) -> None:
+    X = np.clip(40 * TUNING + 120, 0, 255).astype(kind)
+    Y = np.clip(40 * TUNING[:, ::-1] + 120, 0, 255).astype(kind)
+    settings = {"regression": regression, "splits": 3}
+    wide = linear_predictivity(X.astype(np.float64), Y.astype(np.float64), **settings)
+    np.testing.assert_array_equal(linear_predictivity(X, Y, **settings), wide)
+
+
+@pytest.mark.parametrize("regression", REGRESSIONS_BY_NAME)
+def test_features_may_be_streamed(regression: str) -> None:
+    X = np.hstack([TUNING, np.random.default_rng(0).normal(size=(N_STIMULI, 400))])
+    whole = linear_predictivity(X, TUNING, regression=regression, splits=3)
+    blocks = (X[:, start : start + 90] for start in range(0, X.shape[1], 90))
+    streamed = linear_predictivity(blocks, TUNING, regression=regression, splits=3)
+    np.testing.assert_allclose(whole, streamed, atol=1e-9)
+
+
+@pytest.mark.parametrize("regression", REGRESSIONS_BY_NAME)
+def test_a_constant_neuroid_counts_as_zero_in_every_regression(regression: str) -> None:
+    Y = TUNING.copy()
+    Y[:, 3] = 4.2
+    with pytest.warns(UndefinedCorrelationWarning, match="3 of 60 correlations are not defined"):
+        r = linear_predictivity(TUNING, Y, splits=3, regression=regression)
+    assert (r[:, 3] == 0).all()
+
+
+def test_brain_to_model_predicts_the_units_of_the_model() -> None:
+    X = np.hstack([TUNING[:, :4], np.random.default_rng(0).normal(size=(N_STIMULI, 3))])
+    metric = LinearPredictivity(n_splits=5, direction="brain_to_model")
+    target = recording(noise=0.0, n_repetitions=1)
+    shuffled = source(X).isel(stimulus=np.random.default_rng(1).permutation(N_STIMULI))
+    result = metric(shuffled, target)
+    assert result.sizes == {"split": 5, "neuroid": 7}
+    np.testing.assert_array_equal(result["neuroid"], source(X)["neuroid"])
+    assert (result["layer"] == "conv").all()
+    expected = linear_predictivity(TUNING, X, splits=metric.folds(target))
+    np.testing.assert_allclose(result.values, expected, atol=1e-10)
+    assert (result[:, :4] > 0.95).all()
+    assert abs(float(result[:, 4:].mean())) < 0.2
+    drawn = metric.compare(source(X), target).resampled(np.ones((2, N_STIMULI), dtype=int))
+    np.testing.assert_allclose(drawn[1], result, atol=1e-9)
+
+
+def test_brain_to_model_goes_through_the_time_bins() -> None:
+    early = np.random.default_rng(5).normal(size=(N_STIMULI, N_UNITS))
+    target = responses(
+        np.stack([early, TUNING], axis=-1)[None],
+        stimulus=NAMES,
+        neuroid=[f"n{i}" for i in range(N_UNITS)],
+        region="IT",
+        animal="one",
+        time_bins=[(0, 50), (50, 100)],
+    )
+    metric = LinearPredictivity(n_splits=5, direction="brain_to_model")
+    result = metric(source(TUNING[:, :4]), target)
+    assert result.dims == ("split", "time_bin", "neuroid")
+    assert result["start_ms"].values.tolist() == [0, 50]
+    by_bin = result.mean(["split", "neuroid"])
+    assert abs(by_bin[0]) < 0.2
+    assert by_bin[1] > 0.95
+
+
+def test_the_predicted_side_may_be_recorded_trials() -> None:
+    metric = LinearPredictivity(n_splits=5, direction="brain_to_model")
+    one, other = recording(noise=0.5), recording(noise=1.0)
+    forward = LinearPredictivity(n_splits=5)(other, one)
+    np.testing.assert_allclose(metric(one, other).values, forward.values, atol=1e-10)
+
+
+def test_marked_stimuli_are_tested_once() -> None:
+    marks = np.arange(N_STIMULI) % 4 == 0
+    target = recording(stimulus_coords={"held_out": marks, "block": np.array(NAMES)})
+    metric = LinearPredictivity(test="held_out")
+    result = metric(source(TUNING), target)
+    assert result.sizes == {"split": 1, "neuroid": N_UNITS}
+    fold = metric.folds(target)[0]
+    np.testing.assert_array_equal(fold.test, np.flatnonzero(marks))
+    averaged = target.mean("repetition").values
+    np.testing.assert_allclose(
+        result.values, linear_predictivity(TUNING, averaged, splits=[fold]), atol=1e-10
+    )
+    grouped = LinearPredictivity(test="held_out", group="block").folds(target)[0]
+    assert grouped.groups.tolist() == [n for n, m in zip(NAMES, marks, strict=True) if not m]
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ContractError, match="both stratify and test were given"):
+        LinearPredictivity(stratify="block", test="held_out")
+    with pytest.raises(ContractError, match="direction is 'both', expected one of"):
+        LinearPredictivity(direction="both")
+    with pytest.raises(ContractError, match="the target's stimuli have no coordinate 'held_out'"):
+        LinearPredictivity(test="held_out")(source(TUNING), recording())
+    names = recording(stimulus_coords={"held_out": np.array(NAMES)})
+    with pytest.raises(ContractError, match="expected one True or False for each stimulus"):
+        LinearPredictivity(test="held_out")(source(TUNING), names)
+    with pytest.raises(ContractError, match="no layer can be chosen by them"):
+        LinearPredictivity(direction="brain_to_model").compare(
+            source(TUNING), recording(), inner=True
+        )
+
+
+def test_nan_is_named_by_neuroid_and_stimulus() -> None:
+    broken = TUNING.copy()
+    broken[[5, 9], 2] = np.nan
+    sentence = r"Y: 1 of 20 neuroids hold NaN or inf; first: neuroid 2, at 2 of 240 stimuli, .* 5\."
+    with pytest.raises(ContractError, match=sentence):
+        linear_predictivity(TUNING, broken)
+    with pytest.raises(ContractError, match="at least one of each"):
+        linear_predictivity(TUNING, TUNING[:, :0])
+
+
 def test_no_warning_where_nothing_is_wrong() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

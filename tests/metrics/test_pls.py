@@ -5,6 +5,7 @@ import pytest
 from sklearn.cross_decomposition import PLSRegression
 
 from brainscore_lite.metrics import PLS, Fold, Splits, cross_validate
+from brainscore_lite.metrics.correlation import UndefinedCorrelationWarning
 from brainscore_lite.schema import ContractError
 
 
@@ -79,9 +80,52 @@ def test_inner_folds_leave_whole_groups_out() -> None:
     np.testing.assert_allclose(ours.inner_r[0], expected, atol=1e-12)
 
 
+def test_more_units_than_stimuli_equal_scikit_learn() -> None:
+    X, Y = features_and_responses(60, 80, 150)
+    folds = Splits(4).folds(len(X))
+    ours = cross_validate(X, Y, folds, regression=PLS(n_components=4)).r
+    theirs = peer_r(X, Y, folds, n_components=4, max_iter=100_000, tol=1e-15)
+    assert np.abs(ours - theirs).max() < 1e-6
+
+
+def test_folds_fitted_together_equal_folds_fitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = features_and_responses(90, 150, 7)
+    folds = Splits(6, kind="shuffle").folds(len(X))
+    together = cross_validate(X, Y, folds, regression=PLS(8)).r
+    alone = [cross_validate(X, Y, [fold], regression=PLS(8)).r[0] for fold in folds]
+    np.testing.assert_allclose(together, alone, atol=1e-11)
+    monkeypatch.setattr("brainscore_lite.metrics.pls._CHUNK_BYTES", 8 * 7 * 97 * 4)
+    in_parts = cross_validate(X, Y, folds, regression=PLS(8)).r
+    np.testing.assert_allclose(together, in_parts, atol=1e-11)
+
+
+def test_precise_components_of_noise_free_responses() -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(120, 12)) / np.arange(1, 13) ** 2
+    Y = X @ rng.normal(size=(12, 3))
+    folds = Splits(4).folds(len(X))
+    for n_components in (6, 11, 12, 25):
+        ours = cross_validate(X, Y, folds, regression=PLS(n_components)).predictions
+        n_found = min(n_components, 12)
+        for fold, predicted in zip(folds, ours, strict=True):
+            peer = PLSRegression(n_found, scale=False, max_iter=100_000, tol=1e-15)
+            expected = peer.fit(X[fold.train], Y[fold.train]).predict(X[fold.test])
+            np.testing.assert_allclose(predicted, expected, atol=1e-8)
+
+
 def test_too_few_stimuli_are_refused() -> None:
     X, Y = features_and_responses(25, 40, 5)
     with pytest.raises(ContractError, match="20 training stimuli cannot support 25 PLS components"):
         cross_validate(X, Y, Splits(5).folds(25), regression="pls")
     with pytest.raises(ContractError, match="n_components is 0, expected at least 1"):
         PLS(n_components=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 / 3])
+def test_constant_responses_are_predicted_by_their_mean(value: float) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 8))
+    Y = np.full((60, 3), value)
+    with pytest.warns(UndefinedCorrelationWarning, match="15 of 15"):
+        found = cross_validate(X, Y, Splits(5).folds(60), regression=PLS(3))
+    np.testing.assert_allclose(np.concatenate(found.predictions), Y, rtol=1e-13)
+    assert (found.r == 0).all()

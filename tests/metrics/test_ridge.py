@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from brainscore_lite.metrics import PLS, Fold, Ridge, Splits, cross_validate, gram
-from brainscore_lite.metrics.ridge import _LeaveGroupOut, _spectrum
+from brainscore_lite.metrics.leave_out import LeaveGroupOut, LeaveOneOut
+from brainscore_lite.metrics.spectrum import training_spectrum
 from brainscore_lite.schema import ContractError
 
 
@@ -44,6 +47,57 @@ def test_equals_scikit_learn_with_a_penalty_per_neuroid(n_features: int) -> None
     fitted = RidgeCV(alphas=penalties, alpha_per_target=True)
     fitted.fit(X[folds[0].train], Y[folds[0].train])
     np.testing.assert_allclose(ours.penalties[0], fitted.alpha_)
+
+
+@pytest.mark.parametrize("n_features", [3, 60, 800])
+def test_equals_scikit_learn_with_one_penalty_for_all(n_features: int) -> None:
+    X, Y = features_and_responses(n_features)
+    folds = Splits(5).folds(len(X))
+    penalties = tuple(np.logspace(-1, 6, 99))
+    shared = Ridge(penalties, unit="absolute", per_neuroid=False)
+    ours = cross_validate(X, Y, folds, regression=shared)
+    assert np.abs(ours.r - peer_r(X, Y, folds, RidgeCV(alphas=penalties))).max() < 1e-12
+    fitted = RidgeCV(alphas=penalties).fit(X[folds[0].train], Y[folds[0].train])
+    assert (ours.penalties[0] == fitted.alpha_).all()
+    assert shared.pools_neuroids
+    assert not Ridge().pools_neuroids
+
+
+@pytest.mark.parametrize("per_neuroid", [True, False])
+@pytest.mark.parametrize("n_features", [3, 800])
+def test_inner_folds_choose_as_scikit_learn_refitted_in_them(
+    n_features: int, per_neuroid: bool
+) -> None:
+    X, Y = features_and_responses(n_features, n_units=4)
+    fold = Splits(5).folds(len(X))[0]
+    penalties = tuple(np.logspace(0, 6, 7))
+    ridge = Ridge(penalties, unit="absolute", per_neuroid=per_neuroid, inner_splits=4, seed=3)
+    ours = cross_validate(X, Y, [fold], regression=ridge, inner=True)
+    x, y = X[fold.train], Y[fold.train]
+    inner = Splits(4, seed=3).folds(len(x))
+    errors, correlations = [], []
+    for alpha in penalties:
+        predicted = [PeerRidge(alpha).fit(x[i.train], y[i.train]).predict(x[i.test]) for i in inner]
+        pairs = list(zip(predicted, inner, strict=True))
+        errors.append(np.mean([((p - y[i.test]) ** 2).mean(axis=0) for p, i in pairs], axis=0))
+        correlations.append(
+            [[np.corrcoef(p[:, u], y[i.test, u])[0, 1] for u in range(4)] for p, i in pairs]
+        )
+    errors = np.array(errors)
+    best = errors.argmin(axis=0) if per_neuroid else np.repeat(errors.sum(axis=1).argmin(), 4)
+    np.testing.assert_array_equal(ours.penalties[0], np.array(penalties)[best])
+    expected = np.mean(correlations, axis=1)[best, np.arange(4)]
+    np.testing.assert_allclose(ours.inner_r[0], expected, atol=1e-10)
+
+
+def test_inner_folds_leave_whole_groups_out() -> None:
+    X, Y = features_and_responses(60, n_units=2)
+    fold = Splits(4).folds(len(X), groups=GROUPS)[0]
+    inner_groups = len(np.unique(fold.groups))
+    by_group = cross_validate(X, Y, [fold], regression=Ridge(inner_splits=50))
+    assert by_group.penalties.shape == (1, 2)
+    exact = cross_validate(X, Y, [fold], regression=Ridge(inner_splits=inner_groups))
+    np.testing.assert_array_equal(by_group.r, exact.r)
 
 
 def test_fixed_penalty_equals_scikit_learn() -> None:
@@ -88,6 +142,8 @@ def test_inner_predictions_are_those_of_refitting_without_each_stimulus() -> Non
 def test_bad_settings_are_refused(penalties: tuple, unit: str, sentence: str) -> None:
     with pytest.raises(ContractError, match=sentence):
         Ridge(penalties, unit=unit)
+    with pytest.raises(ContractError, match="inner_splits is 1, expected at least 2"):
+        Ridge(inner_splits=1)
 
 
 GROUPS = np.random.default_rng(8).choice(list("abcdefgh"), 150)
@@ -130,11 +186,40 @@ def test_residuals_of_groups_equal_those_of_refitting(n_features: int) -> None:
     fold = Splits(4).folds(len(X), groups=GROUPS)[1]
     x, y = X[fold.train], Y[fold.train]
     alphas = np.array([0.1, 10.0, 1e4])
-    left_out = _LeaveGroupOut(_spectrum(gram(X), fold), y - y.mean(axis=0), alphas, fold)
+    left_out = LeaveGroupOut(training_spectrum(gram(X), fold), y - y.mean(axis=0), alphas, fold)
     for choice, alpha in enumerate(alphas):
         predicted, _ = left_out_by_refitting(x, y, GROUPS[fold.train], alpha)
         ours = left_out.residuals(np.full(y.shape[1], choice))
         np.testing.assert_allclose(ours, y - predicted, rtol=0, atol=1e-8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_features=st.sampled_from([2, 15, 39, 200]),
+    n_penalties=st.integers(2, 60),
+    decay=st.floats(0, 3),
+    per_neuroid=st.booleans(),
+)
+def test_the_coarse_to_fine_search_finds_the_best_of_the_full_list(
+    seed: int, n_features: int, n_penalties: int, decay: float, per_neuroid: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(45, n_features)) / np.arange(1, n_features + 1) ** decay
+    Y = X[:, :2] @ rng.normal(size=(2, 5)) + rng.exponential(size=5) * rng.normal(size=(45, 5))
+    fold = Fold(np.arange(40), np.arange(40, 45))
+    y = Y[:40] - Y[:40].mean(axis=0)
+    alphas = np.sort(10 ** rng.uniform(-6, 4, n_penalties))
+    left_out = LeaveOneOut(training_spectrum(gram(X), fold), y, alphas)
+    units = np.arange(5)
+    losses = np.stack(
+        [(left_out.residuals(np.full(5, k)) ** 2).sum(axis=0) for k in range(n_penalties)]
+    )
+    if not per_neuroid:
+        losses = np.repeat(losses.sum(axis=1, keepdims=True), 5, axis=1)
+    best, loss = left_out.best(per_neuroid=per_neuroid)
+    np.testing.assert_allclose(loss, losses.min(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(losses[best, units], losses.min(axis=0), rtol=1e-9)
 
 
 def test_groups_of_one_stimulus_are_leave_one_out() -> None:
@@ -162,3 +247,8 @@ def test_one_group_cannot_be_left_out_of_itself() -> None:
     for regression, inner in ((Ridge(), False), (Ridge((1.0,)), True), (PLS(5), True)):
         with pytest.raises(ContractError, match="have 1 groups, expected at least two"):
             cross_validate(X, Y, [fold], regression=regression, inner=inner)
+
+
+def test_a_plain_number_is_a_fixed_penalty() -> None:
+    assert Ridge(penalties=2).penalties == (2.0,)
+    assert Ridge(penalties=np.array([1, 3])).penalties == (1.0, 3.0)

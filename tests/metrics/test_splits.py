@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from brainscore_lite.metrics import Fold, Splits
-from brainscore_lite.metrics.splits import resolve_folds
+from brainscore_lite.metrics.splits import fixed_fold, resolve_folds
 from brainscore_lite.schema import ContractError
 
 BLOCKS = np.repeat([f"block{i}" for i in range(8)], 10)
@@ -62,8 +62,8 @@ def test_shuffle_is_brain_scores_split() -> None:
         (Splits(5), {"n_stimuli": 40, "strata": BLOCKS}, "one label for each of 40 stimuli"),
         (
             Splits(5, kind="shuffle"),
-            {"n_stimuli": 80, "groups": BLOCKS},
-            "groups need kind='k_fold'",
+            {"n_stimuli": 80, "groups": np.repeat("one", 80)},
+            "cannot split 80 stimuli",
         ),
         (
             Splits(5, kind="shuffle"),
@@ -120,9 +120,68 @@ def test_ready_folds_are_checked() -> None:
         resolve_folds([Fold(np.arange(5), np.array([-1, 6, 7]))], 10)
     with pytest.raises(ContractError, match="split 0 leaves 2 stimuli to test, expected at least"):
         resolve_folds([Fold(np.arange(5), np.array([6, 7]))], 10)
+    with pytest.raises(ContractError, match="split 0 trains on 1 stimuli, expected 2"):
+        resolve_folds([Fold(np.array([0]), np.array([5, 6, 7]))], 10)
     with pytest.raises(ContractError, match="no folds were given"):
         resolve_folds([], 10)
     with pytest.raises(ContractError, match="names stimulus 12, but there are 10"):
         resolve_folds([Fold(np.arange(5), np.array([6, 12]))], 10)
     with pytest.raises(ContractError, match="split 0 tests stimuli that it was trained on"):
         resolve_folds([Fold(np.arange(5), np.array([4, 6]))], 10)
+
+
+def test_shuffled_groups_are_left_out_as_a_whole() -> None:
+    folds = Splits(6, seed=2, kind="shuffle", train_size=0.75).folds(80, groups=BLOCKS)
+    for fold in folds:
+        assert len(np.unique(BLOCKS[fold.test])) == 2
+        assert not np.intersect1d(BLOCKS[fold.test], BLOCKS[fold.train]).size
+        np.testing.assert_array_equal(fold.groups, BLOCKS[fold.train])
+    again = Splits(6, seed=2, kind="shuffle", train_size=0.75).folds(80, groups=BLOCKS)
+    assert all(np.array_equal(a.test, b.test) for a, b in zip(folds, again, strict=True))
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, float])
+def test_marked_stimuli_are_tested_once(kind: type) -> None:
+    marks = (BLOCKS == "block3").astype(kind)
+    fold = fixed_fold(marks, groups=BLOCKS)
+    np.testing.assert_array_equal(fold.test, np.arange(30, 40))
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.test])), np.arange(80))
+    np.testing.assert_array_equal(fold.groups, BLOCKS[fold.train])
+    assert fixed_fold(marks).groups is None
+
+
+@pytest.mark.parametrize(
+    ("marks", "sentence"),
+    [
+        (BLOCKS, "expected one True or False for each stimulus"),
+        (np.full(80, np.nan), "expected one True or False for each stimulus"),
+        (np.zeros((80, 2), dtype=bool), r"have shape \(80, 2\)"),
+        (np.arange(80) < 2, "2 of 80 stimuli are marked for the test; expected at least 3"),
+        (np.ones(80, dtype=bool), "80 of 80 stimuli are marked"),
+        (np.arange(80) < 15, r"1 groups are in the training and in the test set \(first: 'block1'"),
+    ],
+)
+def test_impossible_marks_are_refused(marks: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        fixed_fold(marks, groups=BLOCKS)
+
+
+def test_folds_take_lists_and_refuse_masks() -> None:
+    fold = Fold([0, 1, 2, 3], [4, 5, 6])
+    np.testing.assert_array_equal(fold.train[np.array([1, 3])], [1, 3])
+    mask = np.arange(10) < 6
+    with pytest.raises(ContractError, match="type bool, expected the positions of stimuli"):
+        Fold(mask, ~mask)
+    with pytest.raises(ContractError, match="type float64, expected the positions"):
+        Fold(np.arange(5.0), np.arange(5, 9))
+    with pytest.raises(ContractError, match="split 0 is tuple, expected Fold"):
+        resolve_folds([(np.arange(5), np.arange(5, 9))], 10)
+    with pytest.raises(ContractError, match="split 0 names a stimulus twice"):
+        resolve_folds([Fold([0, 1, 1, 2], [4, 5, 6])], 10)
+
+
+@pytest.mark.parametrize("labels", [[np.nan, 1.0] * 6, ["a", None] * 6])
+@pytest.mark.parametrize("what", ["strata", "groups"])
+def test_missing_labels_are_no_label(labels: list, what: str) -> None:
+    with pytest.raises(ContractError, match=f"{what}: 6 of 12 stimuli have no label, first: stim"):
+        Splits(2).folds(12, **{what: labels})
