@@ -220,6 +220,9 @@ class Score:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Give the percentile bootstrap interval of the raw value over stimuli.
 
+        With few test stimuli in a split (below about 20) correlations of drawn stimuli are biased,
+        and the interval may miss the raw value; ``compare_models`` centres its intervals on it.
+
         Parameters
         ----------
         level : float

@@ -289,5 +289,11 @@ def test_errors_say_what_to_do():
         Benchmark("x", made.dataset, "IT", made.metric, made.ceiling)
     with pytest.raises(ContractError, match=r"the recording's name is 'a\.b'; leave out the dots"):
         benchmark_of(recording(), stimuli=images(), name="a.b")
+    with pytest.raises(ContractError, match=r"recording is ndarray, expected what responses\("):
+        benchmark_of(recording().values, stimuli=None)
+    with pytest.raises(ContractError, match=r"n_draws is -1, expected 0 \(none\) or more"):
+        benchmark_of(recording(), stimuli=None, n_draws=-1)
+    with pytest.raises(ContractError, match=r"metric is the class RSA, expected RSA\(\)"):
+        benchmark_of(recording(), stimuli=None, metric=RSA)
     with pytest.raises(ContractError, match=r"has no ceiling; say why in no_ceiling"):
         Benchmark("a.b.c", made.dataset, "IT", made.metric, None)

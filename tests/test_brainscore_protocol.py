@@ -19,7 +19,13 @@ from brainscore_lite.benchmarks import (
     benchmark_of,
     brainscore_score,
 )
-from brainscore_lite.benchmarks.brainscore_protocol import METRICS, PENALTIES, REGRESSIONS
+from brainscore_lite.benchmarks.brainscore_protocol import (
+    METRICS,
+    PENALTIES,
+    REGRESSIONS,
+    subject_rdms,
+)
+from brainscore_lite.inference import compare_models
 from brainscore_lite.metrics import rdm
 from brainscore_lite.metrics.rdm import square
 from brainscore_lite.schema import ContractError, activations, rdms, responses
@@ -235,8 +241,23 @@ def test_the_mean_over_subjects_and_its_bounds_are_those_of_rsatoolbox(metric: s
     assert bounds == pytest.approx(expected.noise_ceiling, abs=1e-10)
 
 
+@pytest.mark.parametrize("metric", ["ridge", "rdm_cv"])
+def test_models_are_compared_over_stimuli(metric: str) -> None:
+    source, recording = labelled(arrays())
+    made = benchmark_of(recording, stimuli=None, protocol=BrainScore(metric))
+    compared = {
+        "all": made.compare(source),
+        "few": made.compare(source.isel(neuroid=slice(0, 3))),
+    }
+    result = compare_models(compared, generalise_to={"stimuli"}, n_draws=100)
+    assert (result.estimates["n"] == f"{N} stimuli").all()
+
+
 def test_errors_say_what_to_do() -> None:
     source, recording = labelled(arrays())
+    one = subject_rdms(recording)
+    with pytest.raises(ContractError, match=r"'ridge' takes responses.* Use BrainScore\('rsa'\)"):
+        benchmark_of(one, stimuli=None, protocol=BrainScore("ridge"))
     with pytest.raises(ContractError, match="unknown metric 'mlp' of Brain-Score; known: pls, ri"):
         BrainScore("mlp")
     with pytest.raises(ContractError, match="unknown comparison 'ridge' of rsatoolbox; known: co"):

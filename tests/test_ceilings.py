@@ -398,6 +398,16 @@ def test_halves_of_single_trials_need_four(dissimilarity: str) -> None:
     assert ceiling_of(whole, RSA(dissimilarity=dissimilarity)) == (RDMSplitHalf(), "")
 
 
+@pytest.mark.parametrize("ceiling", [SplitHalf, InternalConsistency, RDMSplitHalf])
+def test_at_least_one_halving_and_weights_of_every_stimulus(ceiling) -> None:
+    trials = labelled(simulated(4, 12, 6, 1.0))
+    metric = RSA() if ceiling is RDMSplitHalf else METRICS["ridge"]
+    with pytest.raises(ContractError, match="n_splits is 0, expected at least one random"):
+        ceiling(n_splits=0)(trials, metric)
+    with pytest.raises(ContractError, match=r"expected \(n_draws, 12\)"):
+        ceiling(n_splits=2).measure(trials, metric).resampled(np.ones((3, 5)))
+
+
 def test_folds_are_not_halved() -> None:
     trials = labelled(simulated(8, 12, 6, 1.0))
     trials = trials.assign_coords(session=("repetition", list("aabbccdd")))

@@ -282,9 +282,16 @@ class BrainScore:
 
     def target(self, recording: xr.DataArray) -> xr.DataArray:
         """Return the recording as the metric takes it: for ``rsa``, a matrix for each subject."""
-        if self.metric != "rsa" or is_rdms(recording):
+        if is_rdms(recording):
+            if self.metric != "rsa":
+                raise ContractError(
+                    f"Brain-Score's '{self.metric}' takes responses, but these are dissimilarity "
+                    "matrices. Use BrainScore('rsa')."
+                )
             return recording
-        return subject_rdms(recording, by=self.by or "animal")
+        return (
+            recording if self.metric != "rsa" else subject_rdms(recording, by=self.by or "animal")
+        )
 
 
 def subject_rdms(recording: xr.DataArray, *, by: str = "animal") -> xr.DataArray:

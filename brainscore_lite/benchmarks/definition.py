@@ -81,6 +81,12 @@ class Benchmark:
             raise ContractError(
                 f"benchmark '{self.name}': expected '<dataset>.<region>.<metric>' as its name."
             )
+        if self.n_draws < 0:
+            raise ContractError(f"n_draws is {self.n_draws}, expected 0 (none) or more.")
+        if isinstance(self.metric, type):
+            raise ContractError(
+                f"metric is the class {self.metric.__name__}, expected {self.metric.__name__}()."
+            )
         if "time_bin" in self.target.dims:
             raise ContractError(
                 f"benchmark '{self.name}': the recording has {self.target.sizes['time_bin']} time "

@@ -63,6 +63,11 @@ def benchmark_of(
         raise ContractError(f"unknown metric '{metric}'; known: {', '.join(METRICS)}.")
     if "." in name:
         raise ContractError(f"the recording's name is '{name}'; leave out the dots.")
+    if not isinstance(recording, xr.DataArray):
+        raise ContractError(
+            f"recording is {type(recording).__name__}, expected what responses(...) or rdms(...) "
+            "makes of an array and its labels."
+        )
     (check_rdms if "stimulus_other" in recording.dims else check_responses)(recording, name=name)
     target, area = _one_region(recording, region)
     if stimuli is not None:

@@ -1,6 +1,7 @@
 """What every ceiling offers: its parts, and its parts under resampling."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,11 +54,25 @@ class Ceiling(Protocol):
     """A frozen dataclass of settings that measures how well any model could score."""
 
     def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Return ``measure(trials, metric).values()``."""
-        ...
+        """Return the values that :meth:`measure` finds."""
+        return self.measure(trials, metric).values()
 
+    @abstractmethod
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Do the work that the values and all their resamples share."""
+        """Do the work that the values and all their resamples share.
+
+        Parameters
+        ----------
+        trials : DataArray
+            Trials, dims (repetition, stimulus, neuroid[, time_bin]), or dissimilarity matrices.
+        metric : Metric
+            Whose score the ceiling bounds.
+
+        Raises
+        ------
+        ContractError
+            If the recording or the metric allows no such ceiling.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from brainscore_lite.ceilings.measured import (
+    Ceiling,
     Floats,
     Measured,
     MeasuredCeiling,
@@ -41,7 +42,7 @@ from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
-class SplitHalf:
+class SplitHalf(Ceiling):
     """The ceiling of a correlation with each neuroid's averaged responses.
 
     The reliability c of the average is a squared correlation; no model can correlate with the
@@ -64,8 +65,8 @@ class SplitHalf:
     def __post_init__(self) -> None:
         check_correction(self.correction)
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute the ceiling.
+    def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
+        """Compute the ceiling, and keep the trials to count stimuli anew.
 
         Parameters
         ----------
@@ -75,23 +76,17 @@ class SplitHalf:
 
         Returns
         -------
-        Dataset
+        MeasuredCeiling
             ``reliability``, dims (split, neuroid[, time_bin]), and ``ceiling``, the root of its
             mean over splits, dims (neuroid[, time_bin]); 0, with a warning, where that mean is
-            not positive.
+            not positive. Resampled, ``reliability`` is the mean over halvings, dims
+            (draw, neuroid[, time_bin]).
 
         Raises
         ------
         ContractError
             If there are dissimilarity matrices or single trials only, or the metric has no score
             for each neuroid.
-        """
-        return self.measure(trials, metric).values()
-
-    def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew.
-
-        Resampled, ``reliability`` is the mean over halvings, dims (draw, neuroid[, time_bin]).
         """
         check_predictivity(metric, "SplitHalf")
         flat = unit_trials(trials)
@@ -112,7 +107,7 @@ class SplitHalf:
 
 
 @dataclass(frozen=True)
-class InternalConsistency:
+class InternalConsistency(Ceiling):
     """Brain-Score's split-half ceiling, for its protocol.
 
     All stimuli share the halves, and 2 r / (1 + r) is taken whatever their sizes; see
@@ -130,24 +125,11 @@ class InternalConsistency:
     seed: int = 1
     test: str | None = None
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute the ceiling.
-
-        Parameters
-        ----------
-        trials : DataArray, dims (repetition, stimulus, neuroid[, time_bin])
-        metric : Metric
-            One whose unit is a correlation for each neuroid.
-
-        Returns
-        -------
-        Dataset
-            ``reliability``, dims (split, neuroid[, time_bin]), and ``ceiling``, its root.
-        """
-        return self.measure(trials, metric).values()
-
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew."""
+        """Compute ``reliability``, dims (split, neuroid[, time_bin]), and ``ceiling``, its root.
+
+        Of the mean over splits; parameters and errors are those of :class:`SplitHalf`.
+        """
         check_predictivity(metric, "InternalConsistency")
         counted = np.ones(trials.sizes["stimulus"], dtype=bool)
         if self.test is not None:
@@ -162,7 +144,10 @@ class InternalConsistency:
 
         def resample(weights: ArrayLike) -> xr.Dataset:
             drawn = internal_consistency_resampled(
-                flat, np.asarray(weights)[:, counted], n_splits=self.n_splits, seed=self.seed
+                flat,
+                check_weights(weights, len(counted))[:, counted],
+                n_splits=self.n_splits,
+                seed=self.seed,
             )
             return labelled(drawn, "draw", "split")
 
@@ -171,7 +156,7 @@ class InternalConsistency:
 
 
 @dataclass(frozen=True)
-class RDMSplitHalf:
+class RDMSplitHalf(Ceiling):
     """The ceiling of a comparison with the dissimilarities of averaged responses.
 
     Each half of the repetitions gives one dissimilarity matrix of the population. Their
@@ -195,8 +180,8 @@ class RDMSplitHalf:
     def __post_init__(self) -> None:
         check_correction(self.correction)
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute the ceiling.
+    def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
+        """Compute the ceiling, and keep the trials to count stimuli anew.
 
         Parameters
         ----------
@@ -206,7 +191,7 @@ class RDMSplitHalf:
 
         Returns
         -------
-        Dataset
+        MeasuredCeiling
             ``half`` (the comparison of halves) and ``reliability`` (corrected), dims (split);
             ``ceiling``, dims ().
 
@@ -215,12 +200,9 @@ class RDMSplitHalf:
         ContractError
             If a stimulus has fewer than two repetitions (four where the dissimilarity is
             cross-validated or in units of the noise), or the metric is not RSA or has folds.
-        """
-        return self.measure(trials, metric).values()
 
-    def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew.
-
+        Notes
+        -----
         Resampled, draw d compares the matrices of halving d modulo `n_splits`. Its distance from
         the mean over halvings is kept by a factor 1 / sqrt(n_splits), so that draws vary as a
         mean over halvings does. Spearman's correlation takes the ranks of all stimuli, not anew

@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from brainscore_lite.ceilings.measured import (
+    Ceiling,
     Floats,
     Measured,
     MeasuredCeiling,
@@ -30,7 +31,7 @@ from brainscore_lite.schema import ContractError, select_stimuli
 
 
 @dataclass(frozen=True)
-class ExplainableVariance:
+class ExplainableVariance(Ceiling):
     """The ceiling of a correlation with averaged responses, from an analysis of variance.
 
     The reliability is the fraction of the average's variance that is signal,
@@ -49,30 +50,11 @@ class ExplainableVariance:
 
     estimator: VarianceEstimator = "anova"
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute the ceiling.
-
-        Parameters
-        ----------
-        trials : DataArray, dims (repetition, stimulus, neuroid[, time_bin])
-        metric : Metric
-            One whose unit is a correlation for each neuroid.
-
-        Returns
-        -------
-        Dataset
-            ``signal``, ``noise`` (variances), ``reliability`` and ``ceiling``, dims
-            (neuroid[, time_bin]).
-
-        Raises
-        ------
-        ContractError
-            If the metric has no score for each neuroid, or there are no repetitions.
-        """
-        return self.measure(trials, metric).values()
-
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew."""
+        """Compute ``signal`` and ``noise`` (variances), ``reliability`` and ``ceiling``.
+
+        Dims (neuroid[, time_bin]); parameters and errors are those of :class:`SplitHalf`.
+        """
         check_predictivity(metric, "ExplainableVariance")
         return _of_parts(
             trials,
@@ -86,7 +68,7 @@ class ExplainableVariance:
 
 
 @dataclass(frozen=True)
-class NoiseCeilingSNR:
+class NoiseCeilingSNR(Ceiling):
     """The noise ceiling of the Natural Scenes Dataset, from the signal-to-noise ratio of a trial.
 
     With ncsnr the ratio of the standard deviations of signal and noise, the explainable fraction
@@ -109,30 +91,11 @@ class NoiseCeilingSNR:
         if self.n_trials is not None and not self.n_trials > 0:
             raise ContractError(f"n_trials is {self.n_trials}, expected a positive number.")
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute the ceiling.
-
-        Parameters
-        ----------
-        trials : DataArray, dims (repetition, stimulus, neuroid[, time_bin])
-        metric : Metric
-            One whose unit is a correlation for each neuroid.
-
-        Returns
-        -------
-        Dataset
-            ``ncsnr``, ``reliability`` (nc, as a fraction) and ``ceiling``, dims
-            (neuroid[, time_bin]).
-
-        Raises
-        ------
-        ContractError
-            If the metric has no score for each neuroid, or there are no repetitions.
-        """
-        return self.measure(trials, metric).values()
-
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew."""
+        """Compute ``ncsnr``, ``reliability`` (nc, as a fraction) and ``ceiling``.
+
+        Dims (neuroid[, time_bin]); parameters and errors are those of :class:`SplitHalf`.
+        """
         check_predictivity(metric, "NoiseCeilingSNR")
 
         def named(parts: VarianceParts) -> dict[str, Floats]:
@@ -144,37 +107,29 @@ class NoiseCeilingSNR:
 
 
 @dataclass(frozen=True)
-class ConservativeOracle:
+class ConservativeOracle(Ceiling):
     """How well the mean response correlates with single trials; see :func:`conservative_oracle`.
 
     A ceiling for models scored against single trials. Scores against averages, which correlate
     better, are divided by :class:`SplitHalf` or :class:`ExplainableVariance`.
     """
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute ``ceiling``, dims (neuroid[, time_bin])."""
-        return self.measure(trials, metric).values()
-
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew."""
+        """Compute ``ceiling``, dims (neuroid[, time_bin])."""
         check_predictivity(metric, "ConservativeOracle")
         return _of_oracle(trials, conservative_oracle)
 
 
 @dataclass(frozen=True)
-class JackknifeOracle:
+class JackknifeOracle(Ceiling):
     """How well each trial correlates with the mean of the others; see :func:`jackknife_oracle`.
 
     A ceiling for models scored against single trials, low by the noise of that mean. Scores
     against averages are divided by :class:`SplitHalf` or :class:`ExplainableVariance`.
     """
 
-    def __call__(self, trials: xr.DataArray, metric: Metric) -> xr.Dataset:
-        """Compute ``ceiling``, dims (neuroid[, time_bin])."""
-        return self.measure(trials, metric).values()
-
     def measure(self, trials: xr.DataArray, metric: Metric) -> MeasuredCeiling:
-        """Compute the ceiling, and keep the trials to count stimuli anew."""
+        """Compute ``ceiling``, dims (neuroid[, time_bin])."""
         check_predictivity(metric, "JackknifeOracle")
         return _of_oracle(trials, jackknife_oracle)
 

@@ -170,15 +170,16 @@ def _estimates(
     values: Mapping[str, Sequence[xr.DataArray]], bounds: CeilingBounds | None
 ) -> Floats:
     means = [np.mean([float(aggregate(one)) for one in each]) for each in values.values()]
-    scores = dict(zip(values, means, strict=True))
-    limits = {} if bounds is None else dict(zip(bounds.names, bounds.estimates(), strict=True))
-    undefined = [name for name, value in (*scores.items(), *limits.items()) if np.isnan(value)]
+    limits = [] if bounds is None else bounds.estimates()
+    estimates = np.array([*means, *limits], dtype=np.float64)
+    names = [*values, *([] if bounds is None else bounds.names)]
+    undefined = [names[position] for position in np.flatnonzero(np.isnan(estimates))]
     if undefined:
         raise ContractError(
             f"'{undefined[0]}' has no score: some of its parts are NaN. Leave out, for all models, "
             "the neuroids that do not vary."
         )
-    return np.array([*scores.values(), *limits.values()], dtype=np.float64)
+    return estimates
 
 
 def _weights(

@@ -127,7 +127,7 @@ def cross_validated_bootstrap(
         raise ContractError(f"n_draws is {n_draws}, expected at least 2.")
     k_stimuli = default_folds(_KEPT * n_stimuli, of="stimuli") if k_stimuli is None else k_stimuli
     if k_subjects is None:
-        k_subjects = 1 if n_subjects == 1 else default_folds(_KEPT * n_subjects, of="subjects")
+        k_subjects = default_folds(_KEPT * n_subjects, of="subjects")
     check_folds(n_stimuli, n_subjects, k_stimuli=k_stimuli, k_subjects=k_subjects)
     check_assignments(n_assignments)
     listed = listed_models(models)

@@ -329,7 +329,8 @@ def pooled_products(
         levels = np.empty((n_subjects, n_pairs), np.int32)
         n_levels = np.empty(n_subjects, np.int64)
         everyone, reranked = np.zeros(n_pairs, np.int64), np.empty(n_pairs, np.int64)
-        total, n_drawn = _weigh(counts[draw], first, second, weights), 0
+        total = _weigh(counts[draw], first, second, weights)
+        n_drawn = int(np.count_nonzero(weights))  # 0 is a type of its own, compiled for as well
         totals[draw] = total
         for member in np.flatnonzero(members[draw]):
             n_drawn = _drawn(orders[member], runs[member], weights, pairs, groups, times)

@@ -13,7 +13,7 @@ from brainscore_lite.metrics.reliability import (
     normalised,
     spearman_brown,
 )
-from brainscore_lite.metrics.repetition_halves import Floats, checked_trials
+from brainscore_lite.metrics.repetition_halves import Floats, check_halvings, checked_trials
 from brainscore_lite.metrics.resampling import check_weights
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator
@@ -97,6 +97,7 @@ def _shared_halves(n_repetitions: int, n_splits: int, seed: int) -> Floats:
 
     Each half sums to 1.
     """
+    check_halvings(n_splits)
     splitter = ShuffleSplit(n_splits, train_size=0.5, random_state=seed)
     shares = np.zeros((n_splits, 2, n_repetitions))
     for split, halves in enumerate(splitter.split(np.zeros(n_repetitions))):

@@ -180,7 +180,13 @@ def halved_groups(
     values : ndarray, shape (n_repetitions, n_stimuli, n_neuroids)
     n_splits, seed, equal_halves
         As for :func:`random_halves`.
+
+    Raises
+    ------
+    ContractError
+        If no halving is asked for.
     """
+    check_halvings(n_splits)
     n_repetitions, n_stimuli, n_neuroids = values.shape
     keys = generator(seed, "split_half").random((n_splits, n_stimuli, n_repetitions))
     recorded = np.isfinite(values)
@@ -199,6 +205,12 @@ def halved_groups(
             weights=np.ascontiguousarray(shares.transpose(2, 0, 1, 3)),
             counts=np.stack([*counts, there.sum(axis=1)]).astype(np.int64),
         )
+
+
+def check_halvings(n_splits: int) -> None:
+    """Raise unless there is at least one random halving."""
+    if n_splits < 1:
+        raise ContractError(f"n_splits is {n_splits}, expected at least one random halving.")
 
 
 def same_recorded(recorded: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

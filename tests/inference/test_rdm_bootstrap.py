@@ -171,10 +171,10 @@ def test_bad_input_is_refused():
 def test_cross_validation_within_draws_corrects_for_the_assignment_to_folds():
     subjects = np.vstack([SUBJECTS, SHARED + RNG.random((2, N_PAIRS))])
     models = [FixedRDM(MODELS[0]), SelectedRDM(MODELS), WeightedRDM(MODELS)]
-    run = {"n_draws": 15, "comparison": "pearson", "k_stimuli": 2, "k_subjects": 2}
+    run = {"n_draws": 8, "comparison": "pearson", "k_stimuli": 2, "k_subjects": 2}
     draws = cross_validated_bootstrap(models, subjects, **run)
     again = cross_validated_bootstrap(models, subjects, **run)
-    assert draws.both.shape == (15, 2, 3)
+    assert draws.both.shape == (8, 2, 3)
     assert draws.both.tobytes() == again.both.tobytes()
     joined = np.concatenate(
         [draws.both, draws.lower[:, :, 0, None], draws.upper[:, :, 0, None]], axis=2
