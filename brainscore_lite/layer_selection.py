@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from brainscore_lite.benchmarks import Benchmark
 from brainscore_lite.metrics import RSA, LinearPredictivity, Metric, UndefinedDissimilarityError
-from brainscore_lite.metrics.cross_validation import chosen_per_split
-from brainscore_lite.metrics.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.regression.cross_validation import chosen_per_split
+from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
 from brainscore_lite.schema import ContractError, Labels, check_activations, select_stimuli
 from brainscore_lite.score import Score, aggregate
 from brainscore_lite.seeding import generator

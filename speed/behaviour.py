@@ -18,12 +18,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from brainscore_lite.metrics.behaviour import behavioural_signature, confusion_rates
-from brainscore_lite.metrics.classification import class_probabilities
-from brainscore_lite.metrics.decoding import decoding_accuracy
-from brainscore_lite.metrics.error_consistency import among, error_consistency
-from brainscore_lite.metrics.image_confusions import ImageConfusions
-from brainscore_lite.metrics.solution_times import solution_times
+from brainscore_lite.metrics.behaviour.classification import class_probabilities
+from brainscore_lite.metrics.behaviour.decoding import decoding_accuracy
+from brainscore_lite.metrics.behaviour.error_consistency import among, error_consistency
+from brainscore_lite.metrics.behaviour.image_confusions import ImageConfusions
+from brainscore_lite.metrics.behaviour.signatures import behavioural_signature, confusion_rates
+from brainscore_lite.metrics.behaviour.solution_times import solution_times
 from brainscore_lite.metrics.splits import Splits
 
 SIGNATURES = ("i1", "i1n", "i2", "i2n")

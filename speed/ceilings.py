@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from brainscore_lite.benchmarks import brainscore_score
 from brainscore_lite.benchmarks.brainscore_protocol import METRICS, REGRESSIONS
-from brainscore_lite.metrics.internal_consistency import internal_consistency
-from brainscore_lite.metrics.reliability import split_half_reliability
+from brainscore_lite.metrics.reliability.internal_consistency import internal_consistency
+from brainscore_lite.metrics.reliability.split_half import split_half_reliability
 from brainscore_lite.schema import activations, responses
 from brainscore_lite.score import Score
 

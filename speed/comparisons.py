@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from brainscore_lite.inference.rdm_bootstrap import RDMDraws, dual_bootstrap, evaluate_draws
-from brainscore_lite.metrics.comparison import Comparator, compare_rdms, compare_resampled
+from brainscore_lite.metrics.dissimilarities.comparison import (
+    Comparator,
+    compare_rdms,
+    compare_resampled,
+)
 
 Floats = NDArray[np.float64]
 PEER = "rsatoolbox"

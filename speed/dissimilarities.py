@@ -20,9 +20,12 @@ from rsatoolbox.rdm.calc import calc_rdm_movie
 from rsatoolbox.rdm.calc_unbalanced import calc_rdm_unbalanced
 
 from brainscore_lite.metrics import rdm
-from brainscore_lite.metrics.noise_precision import noise_precision, precision_from_residuals
-from brainscore_lite.metrics.rdm import condensed
-from brainscore_lite.metrics.recorded_rdms import rdm_movie
+from brainscore_lite.metrics.dissimilarities.noise_precision import (
+    noise_precision,
+    precision_from_residuals,
+)
+from brainscore_lite.metrics.dissimilarities.rdm import condensed
+from brainscore_lite.metrics.dissimilarities.recorded_rdms import rdm_movie
 from brainscore_lite.schema import responses
 
 Floats = NDArray[np.float64]

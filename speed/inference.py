@@ -30,13 +30,16 @@ from numpy.typing import NDArray
 
 from brainscore_lite.ceilings import LeaveOneSubjectOut, SplitHalf
 from brainscore_lite.inference import ModelComparison, compare_models
-from brainscore_lite.metrics.comparison import Comparator
 from brainscore_lite.metrics.correlation import pearson_columns
-from brainscore_lite.metrics.cross_validation import CrossValidated, cross_validate
-from brainscore_lite.metrics.linear_predictivity import LinearPredictivity, PredictedResponses
-from brainscore_lite.metrics.rdm import rdm, square
-from brainscore_lite.metrics.ridge import Ridge
-from brainscore_lite.metrics.rsa import RSA, ComparedRDMs
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator
+from brainscore_lite.metrics.dissimilarities.rdm import rdm, square
+from brainscore_lite.metrics.dissimilarities.rsa import RSA, ComparedRDMs
+from brainscore_lite.metrics.regression.cross_validation import CrossValidated, cross_validate
+from brainscore_lite.metrics.regression.linear_predictivity import (
+    LinearPredictivity,
+    PredictedResponses,
+)
+from brainscore_lite.metrics.regression.ridge import Ridge
 from brainscore_lite.metrics.splits import Fold, Splits
 from brainscore_lite.schema import rdms, responses
 from brainscore_lite.score import aggregate

@@ -69,7 +69,7 @@ def run_peer(
     python = HERE / ".peers" / environment / "bin" / "python"
     if not python.exists():
         raise FileNotFoundError(f"no environment of {environment}; build it with `make peers`.")
-    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with tempfile.TemporaryDirectory() as folder:
         given, answer = Path(folder) / "given.npz", Path(folder) / "answer.npz"
         np.savez(given, **arrays)

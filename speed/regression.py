@@ -23,9 +23,9 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from brainscore_lite.metrics import PLS, Fold, Ridge, Splits, cross_validate
-from brainscore_lite.metrics.banded_ridge import banded_ridge
-from brainscore_lite.metrics.least_squares import PrincipalComponents
-from brainscore_lite.metrics.regression import Regression
+from brainscore_lite.metrics.regression.banded_ridge import banded_ridge
+from brainscore_lite.metrics.regression.fold_fit import Regression
+from brainscore_lite.metrics.regression.least_squares import PrincipalComponents
 
 Array = NDArray[np.float64]
 N_SPLITS = 10

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from brainscore_lite.metrics import Fold
-from brainscore_lite.metrics.regression import Regression
+from brainscore_lite.metrics.regression.fold_fit import Regression
 
 Array = NDArray[np.float64]
 Problem = tuple[Array, Array, list[Fold]]

@@ -21,17 +21,17 @@ from sklearn.cross_decomposition import PLSRegression
 from threadpoolctl import threadpool_limits
 
 from brainscore_lite.metrics import PLS, Splits
-from brainscore_lite.metrics.cca import canonical_correlations, cca
-from brainscore_lite.metrics.cka import linear_cka, rbf_cka
-from brainscore_lite.metrics.eigenspectrum import eigenspectrum
-from brainscore_lite.metrics.shape_metrics import (
+from brainscore_lite.metrics.similarity.cca import canonical_correlations, cca
+from brainscore_lite.metrics.similarity.cka import linear_cka, rbf_cka
+from brainscore_lite.metrics.similarity.eigenspectrum import eigenspectrum
+from brainscore_lite.metrics.similarity.shape_metrics import (
     angular_distance,
     procrustes_distance,
     shape_distance,
     shape_similarity,
 )
-from brainscore_lite.metrics.similarity_grid import similarity_grid
-from brainscore_lite.metrics.span_time import span_time
+from brainscore_lite.metrics.similarity.similarity_grid import similarity_grid
+from brainscore_lite.metrics.time.span_time import span_time
 
 Array = NDArray[np.float64]
 Pairwise = Callable[[Array, Array], float]

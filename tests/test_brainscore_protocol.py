@@ -27,7 +27,7 @@ from brainscore_lite.benchmarks.brainscore_protocol import (
 )
 from brainscore_lite.inference import compare_models
 from brainscore_lite.metrics import rdm
-from brainscore_lite.metrics.rdm import square
+from brainscore_lite.metrics.dissimilarities.rdm import square
 from brainscore_lite.schema import ContractError, activations, rdms, responses
 from brainscore_lite.stimuli import StimulusSet
 

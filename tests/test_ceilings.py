@@ -27,9 +27,9 @@ from brainscore_lite.ceilings import (
 )
 from brainscore_lite.datasets import load_dataset
 from brainscore_lite.metrics import CKA, METRICS, RSA, LinearPredictivity, compare_rdms, rdm
-from brainscore_lite.metrics.rdm import square
-from brainscore_lite.metrics.recorded_rdms import trial_dissimilarities
-from brainscore_lite.metrics.repetition_halves import halved_trials, random_halves
+from brainscore_lite.metrics.dissimilarities.rdm import square
+from brainscore_lite.metrics.dissimilarities.recorded_rdms import trial_dissimilarities
+from brainscore_lite.metrics.reliability.repetition_halves import halved_trials, random_halves
 from brainscore_lite.schema import ContractError, activations, rdms, responses
 
 RNG = np.random.default_rng(5)

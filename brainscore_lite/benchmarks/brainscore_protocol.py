@@ -18,13 +18,13 @@ from brainscore_lite.ceilings import Ceiling, InternalConsistency, RSACeiling
 from brainscore_lite.metrics import CKA, PLS, RSA, LinearPredictivity, Metric, Ridge
 from brainscore_lite.metrics.arrays import as_numpy, rows
 from brainscore_lite.metrics.correlation import pearson_columns
+from brainscore_lite.metrics.dissimilarities.rdm import rdm, square
 from brainscore_lite.metrics.labels import is_rdms, recorded_responses, stimulus_labels
-from brainscore_lite.metrics.least_squares import LeastSquares
-from brainscore_lite.metrics.linear_predictivity import PredictedResponses
 from brainscore_lite.metrics.metric import Comparison
-from brainscore_lite.metrics.one_to_one import OneToOne
-from brainscore_lite.metrics.rdm import rdm, square
-from brainscore_lite.metrics.regression import Regression
+from brainscore_lite.metrics.regression.fold_fit import Regression
+from brainscore_lite.metrics.regression.least_squares import LeastSquares
+from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.regression.one_to_one import OneToOne
 from brainscore_lite.schema import ContractError, match_stimuli, rdms, select_stimuli
 from brainscore_lite.score import Aggregation
 

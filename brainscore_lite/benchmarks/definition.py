@@ -21,7 +21,7 @@ from brainscore_lite.configuration import to_json
 from brainscore_lite.datasets import Dataset
 from brainscore_lite.metrics import CKA, RSA, Metric
 from brainscore_lite.metrics.metric import Comparison
-from brainscore_lite.metrics.repetition_halves import fewest_trials
+from brainscore_lite.metrics.reliability.repetition_halves import fewest_trials
 from brainscore_lite.schema import (
     ContractError,
     Labels,

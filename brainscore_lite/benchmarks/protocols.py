@@ -9,8 +9,8 @@ import xarray as xr
 from brainscore_lite.benchmarks.brainscore_protocol import BrainScore
 from brainscore_lite.ceilings import Ceiling, LeaveOneSubjectOut
 from brainscore_lite.metrics import RSA, Metric
-from brainscore_lite.metrics.comparison import Comparator
-from brainscore_lite.metrics.dissimilarity import Dissimilarity
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator
+from brainscore_lite.metrics.dissimilarities.dissimilarity import Dissimilarity
 from brainscore_lite.schema import ContractError
 from brainscore_lite.score import Aggregation
 

@@ -10,8 +10,8 @@ from brainscore_lite.ceilings.variance import (
     JackknifeOracle,
     NoiseCeilingSNR,
 )
-from brainscore_lite.metrics.rdm_ceiling import leave_one_subject_out
-from brainscore_lite.metrics.reliability import (
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import leave_one_subject_out
+from brainscore_lite.metrics.reliability.split_half import (
     NoReliabilityWarning,
     rdm_split_half,
     spearman_brown,

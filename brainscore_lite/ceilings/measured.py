@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from brainscore_lite.metrics.dissimilarities.rsa import RSA
 from brainscore_lite.metrics.labels import is_rdms, kept_coords
 from brainscore_lite.metrics.metric import Metric
-from brainscore_lite.metrics.reliability import NoReliabilityWarning
-from brainscore_lite.metrics.rsa import RSA
+from brainscore_lite.metrics.reliability.split_half import NoReliabilityWarning
 from brainscore_lite.schema import ContractError, check_responses
 
 Floats = NDArray[np.float64]

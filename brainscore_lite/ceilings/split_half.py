@@ -20,14 +20,20 @@ from brainscore_lite.ceilings.measured import (
     root,
     unit_trials,
 )
-from brainscore_lite.metrics.comparison import Comparator, compare_rdms, compare_resampled
-from brainscore_lite.metrics.internal_consistency import (
+from brainscore_lite.metrics.dissimilarities.comparison import (
+    Comparator,
+    compare_rdms,
+    compare_resampled,
+)
+from brainscore_lite.metrics.dissimilarities.rsa import RSA
+from brainscore_lite.metrics.labels import stimulus_labels
+from brainscore_lite.metrics.metric import Metric
+from brainscore_lite.metrics.reliability.internal_consistency import (
     internal_consistency,
     internal_consistency_resampled,
 )
-from brainscore_lite.metrics.labels import stimulus_labels
-from brainscore_lite.metrics.metric import Metric
-from brainscore_lite.metrics.reliability import (
+from brainscore_lite.metrics.reliability.repetition_halves import rdm_halves
+from brainscore_lite.metrics.reliability.split_half import (
     Correction,
     check_correction,
     full_length_reliability,
@@ -35,9 +41,7 @@ from brainscore_lite.metrics.reliability import (
     split_half_reliability,
     split_half_resampled,
 )
-from brainscore_lite.metrics.repetition_halves import rdm_halves
 from brainscore_lite.metrics.resampling import check_weights
-from brainscore_lite.metrics.rsa import RSA
 from brainscore_lite.schema import ContractError
 
 

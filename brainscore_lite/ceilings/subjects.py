@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from brainscore_lite.ceilings.measured import Ceiling, Floats, Measured, MeasuredCeiling, as_rsa
-from brainscore_lite.metrics.comparison import compare_rdms, compare_resampled
-from brainscore_lite.metrics.labels import is_rdms, kept_coords
-from brainscore_lite.metrics.metric import Metric
-from brainscore_lite.metrics.rdm import condensed
-from brainscore_lite.metrics.rdm_ceiling import (
+from brainscore_lite.metrics.dissimilarities.comparison import compare_rdms, compare_resampled
+from brainscore_lite.metrics.dissimilarities.rdm import condensed
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import (
     RankPooling,
     leave_one_subject_out,
     leave_one_subject_out_resampled,
 )
+from brainscore_lite.metrics.labels import is_rdms, kept_coords
+from brainscore_lite.metrics.metric import Metric
 from brainscore_lite.schema import ContractError, check_rdms
 
 

@@ -17,16 +17,16 @@ from brainscore_lite.ceilings.measured import (
     root,
     unit_trials,
 )
-from brainscore_lite.metrics.explainable_variance import (
+from brainscore_lite.metrics.metric import Metric
+from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.reliability.explainable_variance import (
     VarianceEstimator,
     VarianceParts,
     explained_fraction,
     noise_ceiling,
     variance_parts,
 )
-from brainscore_lite.metrics.linear_predictivity import PredictedResponses
-from brainscore_lite.metrics.metric import Metric
-from brainscore_lite.metrics.oracles import conservative_oracle, jackknife_oracle
+from brainscore_lite.metrics.reliability.oracles import conservative_oracle, jackknife_oracle
 from brainscore_lite.schema import ContractError, select_stimuli
 
 

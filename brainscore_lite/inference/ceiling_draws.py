@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, get_args
+from typing import get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from brainscore_lite.ceilings import MeasuredCeiling
 from brainscore_lite.inference.compared import Seeds, shared_targets
 from brainscore_lite.inference.dual_bootstrap import Factors
 from brainscore_lite.inference.resampled_scores import (
@@ -16,9 +16,9 @@ from brainscore_lite.inference.resampled_scores import (
     Floats,
     draw_scores,
 )
-from brainscore_lite.metrics.comparison import Comparator
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_ceiling import (
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import (
     RankPooling,
     leave_one_subject_out,
     leave_one_subject_out_resampled,
@@ -30,25 +30,13 @@ BOUNDS = ("lower", "ceiling")
 _SAME = 1e-9
 
 
-class ResampledCeiling(Protocol):
-    """A ceiling measured once, read plain and under stimulus weights."""
-
-    def values(self) -> xr.Dataset:
-        """Return ``ceiling`` and, where it exists, ``lower``; parts, like those of a score."""
-        ...
-
-    def resampled(self, weights: NDArray[np.int64]) -> xr.Dataset:
-        """Return the same with stimulus j counted ``weights[draw, j]`` times; dims (draw, ...)."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class CeilingBounds:
     """The bounds of a ceiling as quantities beside the models.
 
     Parameters
     ----------
-    ceiling : ResampledCeiling
+    ceiling : MeasuredCeiling
     names : tuple of str
         Those of ``lower`` and ``ceiling`` that it has.
     targets : ndarray, shape (n_subjects, n_pairs), or None
@@ -56,13 +44,13 @@ class CeilingBounds:
     comparison : str or None
     """
 
-    ceiling: ResampledCeiling
+    ceiling: MeasuredCeiling
     names: tuple[str, ...]
     targets: Floats | None
     comparison: Comparator | None
 
     @classmethod
-    def of(cls, ceiling: ResampledCeiling, models: Mapping[str, Seeds]) -> "CeilingBounds":
+    def of(cls, ceiling: MeasuredCeiling, models: Mapping[str, Seeds]) -> "CeilingBounds":
         """Take the bounds that a ceiling has."""
         if not callable(getattr(ceiling, "resampled", None)):
             raise ContractError(

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from brainscore_lite.inference.ceiling_draws import CeilingBounds, ResampledCeiling
+from brainscore_lite.ceilings import MeasuredCeiling
+from brainscore_lite.inference.ceiling_draws import CeilingBounds
 from brainscore_lite.inference.compared import (
     Model,
     Seeds,
@@ -23,11 +24,11 @@ from brainscore_lite.inference.evidence import Floats, covariances_of
 from brainscore_lite.inference.factors import Generalisation, Population
 from brainscore_lite.inference.fitted_rdms import CEILING_BOUNDS, FITTED, fitted_draws
 from brainscore_lite.inference.resampled_scores import FactorWeights, draw_scores, weights_of
-from brainscore_lite.metrics.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import FEWEST_STIMULI
+from brainscore_lite.metrics.dissimilarities.rsa import RSA
 from brainscore_lite.metrics.metric import Metric
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_ceiling import FEWEST_STIMULI
-from brainscore_lite.metrics.rsa import RSA
+from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
 from brainscore_lite.schema import ContractError
 from brainscore_lite.score import aggregate
 
@@ -68,7 +69,7 @@ def draws_of_comparisons(
     generalise_to: Collection[str],
     target: xr.DataArray | ArrayLike | None,
     metric: Metric | None,
-    ceiling: ResampledCeiling | None,
+    ceiling: MeasuredCeiling | None,
     paired_seeds: bool | None,
     n_draws: int,
     seed: int,

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainscore_lite.inference.factors import Factor
 from brainscore_lite.inference.resampled_scores import PART_DIMS, Counts
-from brainscore_lite.metrics.cka import AlignedKernels
-from brainscore_lite.metrics.comparison import compare_resampled
-from brainscore_lite.metrics.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.dissimilarities.comparison import compare_resampled
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_models import RDMModel
+from brainscore_lite.metrics.dissimilarities.rsa import RSA, ComparedRDMs
 from brainscore_lite.metrics.metric import Comparison, Metric
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_models import RDMModel
-from brainscore_lite.metrics.rsa import RSA, ComparedRDMs
+from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
+from brainscore_lite.metrics.similarity.cka import AlignedKernels
 from brainscore_lite.schema import ContractError
 
 Model = Comparison | RDMModel | xr.DataArray | ArrayLike

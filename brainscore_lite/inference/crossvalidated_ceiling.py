@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainscore_lite.metrics.comparison import Comparator, compare_rdms
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_ceiling import pool_rdms
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator, compare_rdms
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import pool_rdms
 from brainscore_lite.schema import ContractError
 
 _FEWEST_STIMULI = 3

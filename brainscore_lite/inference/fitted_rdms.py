@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from brainscore_lite.inference.dual_bootstrap import Factors
 from brainscore_lite.inference.factors import Factor
 from brainscore_lite.inference.rdm_crossvalidation import cross_validated_bootstrap
-from brainscore_lite.metrics.comparison import Comparator
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_cross_validation import cross_validate_rdm_model, default_folds
-from brainscore_lite.metrics.rdm_models import FixedRDM, RDMModel
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_cross_validation import (
+    cross_validate_rdm_model,
+    default_folds,
+)
+from brainscore_lite.metrics.dissimilarities.rdm_models import FixedRDM, RDMModel
 from brainscore_lite.schema import ContractError
 
 Floats = NDArray[np.float64]

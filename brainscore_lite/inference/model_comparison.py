@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from brainscore_lite.inference.ceiling_draws import ResampledCeiling
+from brainscore_lite.ceilings import MeasuredCeiling
 from brainscore_lite.inference.collected_draws import (
     FEWEST_DRAWS,
     CollectedDraws,
@@ -37,7 +37,7 @@ def compare_models(
     generalise_to: Collection[str],
     target: xr.DataArray | ArrayLike | None = None,
     metric: Metric | None = None,
-    ceiling: ResampledCeiling | None = None,
+    ceiling: MeasuredCeiling | None = None,
     equivalence: float | None = None,
     paired_seeds: bool | None = None,
     n_draws: int = 1000,
@@ -153,7 +153,7 @@ def compare_models(
     return _result(drawn, evidence, equivalence)
 
 
-def _check_fitted(ceiling: ResampledCeiling | None, interval: Interval) -> None:
+def _check_fitted(ceiling: MeasuredCeiling | None, interval: Interval) -> None:
     if ceiling is not None:
         raise ContractError(
             "models with parameters come with the ceiling of the folds that test them. Leave out "

@@ -9,8 +9,8 @@ from scipy.ndimage import generate_binary_structure, label
 from scipy.stats import t as student
 
 from brainscore_lite.inference.arrangements import SubjectDesign, check_number
-from brainscore_lite.metrics.comparison import Comparator, compare_rdms
-from brainscore_lite.metrics.rdm import n_stimuli_of, square
+from brainscore_lite.metrics.dissimilarities.comparison import Comparator, compare_rdms
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of, square
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainscore_lite.inference.dual_bootstrap import corrected_variance
-from brainscore_lite.metrics.comparison import (
+from brainscore_lite.metrics.dissimilarities.comparison import (
     Comparator,
     check_comparator,
     check_same_pairs,
     check_vectors,
     compare_resampled,
 )
-from brainscore_lite.metrics.inner_products import INNER_PRODUCTS, drawn_sums
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_ceiling import (
+from brainscore_lite.metrics.dissimilarities.inner_products import INNER_PRODUCTS, drawn_sums
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import (
     FEWEST_STIMULI,
     RankPooling,
     check_rank_pooling,

@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainscore_lite.inference.rdm_bootstrap import WAYS, draw_counts, usable_draws
-from brainscore_lite.metrics.comparison import Comparator, check_comparator, check_vectors
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_cross_validation import (
+from brainscore_lite.metrics.dissimilarities.comparison import (
+    Comparator,
+    check_comparator,
+    check_vectors,
+)
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_cross_validation import (
     STIMULI_PER_FOLD,
     check_assignments,
     check_folds,
@@ -19,7 +23,7 @@ from brainscore_lite.metrics.rdm_cross_validation import (
     listed_models,
     rdm_folds,
 )
-from brainscore_lite.metrics.rdm_models import RDMModel
+from brainscore_lite.metrics.dissimilarities.rdm_models import RDMModel
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator
 

@@ -12,9 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
-from brainscore_lite.metrics.comparison import Comparator, compare_rdms, compare_resampled
-from brainscore_lite.metrics.rdm import n_stimuli_of
-from brainscore_lite.metrics.rdm_ceiling import (
+from brainscore_lite.inference.dual_bootstrap import corrected_variance
+from brainscore_lite.metrics.dissimilarities.comparison import (
+    Comparator,
+    compare_rdms,
+    compare_resampled,
+)
+from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
+from brainscore_lite.metrics.dissimilarities.rdm_ceiling import (
     leave_one_subject_out,
     leave_one_subject_out_resampled,
 )
@@ -166,13 +171,7 @@ class Evaluation:
         if not self._dual:
             fewest = min(size for size in (n, m) if size is not None)
             return variances * fewest / (fewest - 1)
-        if n is None or m is None:
-            raise ContractError("a dual bootstrap needs both numbers.")
-        both, subjects, stimuli = variances
-        subjects, stimuli_only = subjects * n / (n - 1), stimuli * m / (m - 1)
-        shared = both - variances[1] - stimuli
-        value = subjects + stimuli_only - n * m / ((n - 1) * (m - 1)) * shared
-        return np.asarray(np.minimum(np.maximum(value, np.maximum(subjects, stimuli_only)), both))
+        return corrected_variance(*variances, n_first=n or np.inf, n_second=m or np.inf)
 
 
 def rsatoolbox_evaluation(

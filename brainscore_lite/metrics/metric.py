@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 class Comparison(Protocol):
     """A source compared with a target once; reading it in several ways costs little more."""
 
+    @property
+    def n_stimuli(self) -> int:
+        """How many stimuli weights count."""
+        ...
+
     def values(self) -> xr.DataArray:
         """Return the unaggregated parts: dims a subset of (split, neuroid, subject, time_bin)."""
         ...

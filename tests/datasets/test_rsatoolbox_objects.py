@@ -7,8 +7,8 @@ from rsatoolbox.data import Dataset, TemporalDataset
 from rsatoolbox.rdm import RDMs, calc_rdm, calc_rdm_movie
 
 from brainscore_lite.datasets.rsatoolbox_objects import from_rsatoolbox, to_rsatoolbox
-from brainscore_lite.metrics.rdm import condensed, rdm, square
-from brainscore_lite.metrics.recorded_rdms import rdm_movie
+from brainscore_lite.metrics.dissimilarities.rdm import condensed, rdm, square
+from brainscore_lite.metrics.dissimilarities.recorded_rdms import rdm_movie
 from brainscore_lite.schema import ContractError, activations, match_stimuli, rdms, responses
 
 RNG = np.random.default_rng(0)

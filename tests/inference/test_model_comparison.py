@@ -23,8 +23,8 @@ from brainscore_lite.inference.rdm_bootstrap import evaluate_draws
 from brainscore_lite.inference.rdm_crossvalidation import cross_validated_bootstrap
 from brainscore_lite.inference.resampled_scores import FactorWeights, weights_of
 from brainscore_lite.metrics import CKA, RSA, LinearPredictivity
-from brainscore_lite.metrics.rdm import rdm, square
-from brainscore_lite.metrics.rdm_models import FixedRDM, WeightedRDM
+from brainscore_lite.metrics.dissimilarities.rdm import rdm, square
+from brainscore_lite.metrics.dissimilarities.rdm_models import FixedRDM, WeightedRDM
 from brainscore_lite.schema import ContractError, activations, rdms, responses
 from brainscore_lite.score import aggregate
 

@@ -11,8 +11,8 @@ from brainscore_lite.inference.rdm_bootstrap import (
     evaluate_draws,
 )
 from brainscore_lite.inference.rdm_crossvalidation import cross_validated_bootstrap
-from brainscore_lite.metrics.comparison import compare_rdms
-from brainscore_lite.metrics.rdm_models import FixedRDM, SelectedRDM, WeightedRDM
+from brainscore_lite.metrics.dissimilarities.comparison import compare_rdms
+from brainscore_lite.metrics.dissimilarities.rdm_models import FixedRDM, SelectedRDM, WeightedRDM
 from brainscore_lite.schema import ContractError
 
 N, N_SUBJECTS, N_DRAWS = 9, 4, 12

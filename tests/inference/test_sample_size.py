@@ -8,7 +8,7 @@ from statsmodels.stats.power import TTestPower
 from brainscore_lite.inference.model_comparison import compare_models
 from brainscore_lite.inference.sample_size import power, power_table, sample_size
 from brainscore_lite.metrics import RSA
-from brainscore_lite.metrics.comparison import compare_rdms
+from brainscore_lite.metrics.dissimilarities.comparison import compare_rdms
 from brainscore_lite.schema import ContractError
 
 VARIANCES = {"seeds": 0.02**2, "stimuli": 640 * 0.008**2}

@@ -1,0 +1,1 @@
+"""Behaviour: decoding, image-level signatures, error consistency, solution times."""

@@ -1,0 +1,1 @@
+"""Dissimilarity matrices: their calculation, comparison, models and bounds."""

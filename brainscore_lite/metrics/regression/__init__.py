@@ -1,0 +1,1 @@
+"""Linear predictivity: regressions through the Gram matrix, cross-validated."""

@@ -1,0 +1,1 @@
+"""How reliable recorded responses are, from their repetitions."""

@@ -1,0 +1,1 @@
+"""Similarity of whole representations: alignment, canonical correlation, shape, spectra."""

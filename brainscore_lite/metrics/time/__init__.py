@@ -1,0 +1,1 @@
+"""Scores over time: model steps beside time bins, and generalisation across them."""
