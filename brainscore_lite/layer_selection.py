@@ -19,7 +19,7 @@ from brainscore_lite.metrics import RSA, LinearPredictivity, Metric, UndefinedDi
 from brainscore_lite.metrics.regression.cross_validation import chosen_per_split
 from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
 from brainscore_lite.schema import ContractError, Labels, check_activations, select_stimuli
-from brainscore_lite.score import Score, aggregate
+from brainscore_lite.score import Score
 from brainscore_lite.seeding import generator
 
 FEWEST_STIMULI = 3
@@ -148,8 +148,11 @@ def best_layer(
             "Keep the two sets apart, or the best of many layers looks better than it is."
         )
     target = select_stimuli(benchmark.target, choose_on)
+    aggregate = benchmark.aggregation
     values = [float(aggregate(benchmark.metric(layer, target))) for layer in layers.values()]
-    return tuple(layers)[int(np.argmax(values))]
+    if np.isnan(values).all():
+        raise ContractError("no layer has a defined score on the stimuli to choose on.")
+    return tuple(layers)[int(np.nanargmax(values))]
 
 
 def _nested(
@@ -171,7 +174,9 @@ def _nested(
             ceiling_draws=benchmark.ceiling_draws,
             provenance=_choice(_attrs(layers), names, "within the training stimuli of each split"),
         ),
-        by_layer={name: float(aggregate(each.values())) for name, each in compared.items()},
+        by_layer={
+            name: float(benchmark.aggregation(each.values())) for name, each in compared.items()
+        },
     )
 
 
@@ -211,7 +216,7 @@ def _halved(
             provenance=provenance,
         ),
         by_layer={
-            name: float(aggregate(benchmark.metric(layer, benchmark.target)))
+            name: float(benchmark.aggregation(benchmark.metric(layer, benchmark.target)))
             for name, layer in layers.items()
         },
     )

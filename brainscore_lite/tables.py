@@ -20,7 +20,11 @@ Value = Literal["raw", "normalized"]
 
 REQUIRED = ("benchmark", "model", "raw")
 NAMES = ("benchmark", "dataset", "region", "metric", "model", "layer", "layer_choice")
-CEILINGS = ("normalized", "reliability", "ceiling", "ceiling_low", "ceiling_high", "baseline")
+BOUNDS, INTERVAL = (
+    ("ceiling_low", "ceiling_high"),
+    ("ceiling_interval_low", "ceiling_interval_high"),
+)
+CEILINGS = ("normalized", "reliability", "ceiling", *BOUNDS, *INTERVAL, "baseline")
 COUNTS = ("n_stimuli", "n_neuroids", "n_subjects", "n_animals")
 COLUMNS = {
     **dict.fromkeys(NAMES, "text"),
@@ -212,8 +216,8 @@ def comparison_table(table: pd.DataFrame, *, value: Value = "raw", digits: int =
     DataFrame of str
         Cells "value [low, high]"; columns are the benchmarks, marked "(simulated)" or
         "(alignment inferred)" where it holds. The last rows have the baselines, if there are any,
-        and the ceilings, in the metric's unit whatever `value` is; a ceiling with bounds reads
-        "lower to upper".
+        and the ceilings, in the metric's unit whatever `value` is: "value [low, high]", or "lower
+        to upper" for one with bounds.
 
     Raises
     ------
@@ -374,9 +378,14 @@ def _bounds(low: float, high: float, *, digits: int) -> str:
 
 
 def _ceiling_cell(rows: pd.DataFrame, digits: int) -> str:
-    """Format the ceiling of one benchmark: its bounds, its value, or none."""
-    bounds = rows[["ceiling_low", "ceiling_high"]].dropna()
-    return _range(bounds if len(bounds) else rows[["ceiling", "ceiling"]], digits)
+    """Format the ceiling of one benchmark: its bounds, its value and interval, or none."""
+    bounds = rows[[*BOUNDS]].dropna()
+    if len(bounds):
+        return _range(bounds, digits)
+    interval = rows[[*INTERVAL]].dropna().drop_duplicates()
+    if len(interval) == 1 and rows["ceiling"].nunique() == 1:
+        return _cell(rows["ceiling"].iloc[0], *interval.iloc[0], digits=digits)
+    return _range(rows[["ceiling", "ceiling"]], digits)
 
 
 def _range(limits: pd.DataFrame, digits: int) -> str:

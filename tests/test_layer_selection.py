@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brainscore_lite.benchmarks import benchmark_of
+from brainscore_lite.benchmarks import BrainScore, benchmark_of
 from brainscore_lite.layer_selection import RandomHalves, best_layer, by_layer, select_layer
 from brainscore_lite.schema import ContractError, activations, responses
 from brainscore_lite.stimuli import StimulusSet
@@ -42,6 +42,23 @@ def test_the_layer_that_carries_the_signal_is_chosen(metric):
     assert chosen.score.raw == pytest.approx(chosen.by_layer["right"], abs=0.1)
     low, high = chosen.score.interval()
     assert low < chosen.score.raw < high
+
+
+@pytest.mark.filterwarnings(
+    "ignore::brainscore_lite.metrics.correlation.UndefinedCorrelationWarning"
+)
+def test_a_layer_is_chosen_by_the_benchmarks_own_aggregation():
+    """Brain-Score leaves out sites without a defined correlation; a plain mean is NaN."""
+    signal = noise(1)
+    recorded = recording(signal)
+    recorded[:, :, 4] = 1.0
+    protocol = BrainScore("ridge", stratify=None)
+    target = benchmark_of(recorded, stimuli=None, protocol=protocol, n_draws=0)
+    layers = layered(early=noise(2), right=signal)
+    chosen = select_layer(target, layers, halves=RandomHalves(n_repeats=2))
+    assert chosen.score.provenance["layers_chosen"] == {"right": 4}
+    right = by_layer(layers)["right"]
+    assert chosen.by_layer["right"] == pytest.approx(target(right).raw)
 
 
 @pytest.mark.parametrize("metric", ["ridge", "rsa"])

@@ -137,6 +137,12 @@ def test_ceilings_that_differ_between_models_are_said_to() -> None:
     assert comparison_table(results_table(rows)).iloc[-1, 0] == "0.800 to 0.900 (by model)"
 
 
+def test_a_ceiling_shows_its_interval() -> None:
+    measured = {**V4, "ceiling_interval_low": 0.77, "ceiling_interval_high": 0.82}
+    rows = [row(measured, "a", 0.2), row(measured, "b", 0.3)]
+    assert comparison_table(results_table(rows)).iloc[-1, 0] == "0.800 [0.770, 0.820]"
+
+
 def test_baseline_stands_above_the_ceiling() -> None:
     rows = [row(V4, "a", 0.2), row(SITE, "a", 0.2, baseline=0.31)]
     shown = comparison_table(results_table(rows))

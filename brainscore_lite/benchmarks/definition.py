@@ -28,7 +28,7 @@ from brainscore_lite.schema import (
     check_activations,
     select_stimuli,
 )
-from brainscore_lite.score import Aggregation, Score, aggregate
+from brainscore_lite.score import Aggregation, Score
 from brainscore_lite.seeding import generator
 from brainscore_lite.stimuli import StimulusSet
 
@@ -180,7 +180,7 @@ class Benchmark:
                 "layer": ("neuroid", np.full(one_hot.shape[1], self.baseline)),
             },
         )
-        return float(aggregate(self.metric(known, self.target)))
+        return float(self.aggregation(self.metric(known, self.target)))
 
     @cached_property
     def weights(self) -> NDArray[np.int64]:

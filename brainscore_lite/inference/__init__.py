@@ -4,6 +4,7 @@
 models of a table of scores, variance components, sample sizes, permutations.
 """
 
+from brainscore_lite.inference.crossvalidated_ceiling import CrossedFold, crossvalidated_ceiling
 from brainscore_lite.inference.dual_bootstrap import corrected_variance, crossed_variance
 from brainscore_lite.inference.equivalence import two_one_sided_tests
 from brainscore_lite.inference.mixed_models import MixedModel, mixed_model
@@ -25,6 +26,7 @@ from brainscore_lite.inference.variance_components import (
 )
 
 __all__ = [
+    "CrossedFold",
     "MixedModel",
     "ModelComparison",
     "RDMDraws",
@@ -34,6 +36,7 @@ __all__ = [
     "corrected_variance",
     "cross_validated_bootstrap",
     "crossed_variance",
+    "crossvalidated_ceiling",
     "dual_bootstrap",
     "holm",
     "intraclass_correlation",

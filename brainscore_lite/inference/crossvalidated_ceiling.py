@@ -54,7 +54,8 @@ def crossvalidated_ceiling(
     Raises
     ------
     ContractError
-        If there are no folds, or a fold has no subject or fewer than three stimuli to test.
+        If there are no folds, or a fold has no subject or fewer than three stimuli to test, or
+        positions that do not exist.
     """
     recorded = np.atleast_2d(np.asarray(subjects, dtype=np.float64))
     if not folds:
@@ -63,11 +64,7 @@ def crossvalidated_ceiling(
     everyone = pool_rdms(recorded, comparison=comparison)
     bounds = []
     for number, fold in enumerate(folds):
-        if not len(fold.train) or not len(fold.test) or len(fold.stimuli) < _FEWEST_STIMULI:
-            raise ContractError(
-                f"fold {number} has {len(fold.train)} subjects to train, {len(fold.test)} to test "
-                f"and {len(fold.stimuli)} stimuli; expected at least 1, 1 and {_FEWEST_STIMULI}."
-            )
+        _check_fold(fold, number=number, n_subjects=len(recorded), n_stimuli=n_stimuli)
         drawn = np.isin(np.arange(n_stimuli), fold.stimuli)
         first, second = np.triu_indices(n_stimuli, k=1)
         within = drawn[first] & drawn[second]
@@ -77,3 +74,15 @@ def crossvalidated_ceiling(
         bounds.append(np.mean(similarity, axis=1))
     lower, upper = np.mean(bounds, axis=0)
     return float(lower), float(upper)
+
+
+def _check_fold(fold: CrossedFold, *, number: int, n_subjects: int, n_stimuli: int) -> None:
+    if not len(fold.train) or not len(fold.test) or len(fold.stimuli) < _FEWEST_STIMULI:
+        raise ContractError(
+            f"fold {number} has {len(fold.train)} subjects to train, {len(fold.test)} to test "
+            f"and {len(fold.stimuli)} stimuli; expected at least 1, 1 and {_FEWEST_STIMULI}."
+        )
+    sizes = (n_subjects, n_subjects, n_stimuli)
+    for positions, n in zip((fold.train, fold.test, fold.stimuli), sizes, strict=True):
+        if not np.isin(positions, np.arange(n)).all():
+            raise ContractError(f"fold {number} has positions {positions}, expected below {n}.")

@@ -211,7 +211,8 @@ def rsatoolbox_evaluation(
     Raises
     ------
     ContractError
-        If the method is unknown, there are fewer than two subjects, or matrices do not fit.
+        If the method is unknown, there are fewer than two subjects or draws, or matrices do not
+        fit.
 
     Notes
     -----
@@ -227,6 +228,8 @@ def rsatoolbox_evaluation(
     recorded = np.atleast_2d(np.asarray(subjects, dtype=np.float64))
     if method == "fixed":
         return _fixed(candidates, recorded, comparison)
+    if n_draws < 2:
+        raise ContractError(f"n_draws is {n_draws}, expected at least two: they have a variance.")
     shape = len(recorded), n_stimuli_of(recorded.shape[1])
     kinds = {
         "bootstrap": ("both",),

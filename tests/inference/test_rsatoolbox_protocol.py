@@ -147,6 +147,12 @@ def test_errors_say_what_to_do() -> None:
     one, none = np.array([0]), np.array([], dtype=int)
     with pytest.raises(ContractError, match="fold 0 has 0 subjects to train, 1 to test and 1 st"):
         crossvalidated_ceiling(subjects, [CrossedFold(none, one, one)])
+    several = np.arange(3)
+    for fold in (CrossedFold(one, one + 99, several), CrossedFold(one, one, several + 99)):
+        with pytest.raises(ContractError, match=r"fold 0 has positions .*, expected below"):
+            crossvalidated_ceiling(subjects, [fold])
+    with pytest.raises(ContractError, match="n_draws is 1, expected at least two"):
+        rsatoolbox_evaluation(models, subjects, n_draws=1)
     with pytest.raises(ContractError, match="no folds were given"):
         crossvalidated_ceiling(subjects, [])
     fixed = ours("fixed", "cosine")
