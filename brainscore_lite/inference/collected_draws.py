@@ -16,7 +16,6 @@ from brainscore_lite.inference.compared import (
     check_one_metric,
     check_same_parts,
     readable,
-    stimulus_count,
     target_vectors,
 )
 from brainscore_lite.inference.dual_bootstrap import Factors, subsets
@@ -153,7 +152,7 @@ def _scope(
     values: Mapping[str, Sequence[xr.DataArray]],
     generalise_to: Collection[str],
 ) -> Generalisation:
-    counts = {stimulus_count(one) for each in seeds.values() for one in each}
+    counts = {one.n_stimuli for each in seeds.values() for one in each}
     if len(counts) > 1:
         raise ContractError(
             f"the comparisons have {sorted(map(str, counts))} stimuli, expected the same ones in "

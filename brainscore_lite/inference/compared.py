@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from brainscore_lite.inference.factors import Factor
 from brainscore_lite.inference.resampled_scores import PART_DIMS, Counts
 from brainscore_lite.metrics.dissimilarities.comparison import compare_resampled
-from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
 from brainscore_lite.metrics.dissimilarities.rdm_models import RDMModel
 from brainscore_lite.metrics.dissimilarities.rsa import RSA, ComparedRDMs
 from brainscore_lite.metrics.metric import Comparison, Metric
 from brainscore_lite.metrics.regression.linear_predictivity import PredictedResponses
-from brainscore_lite.metrics.similarity.cka import AlignedKernels
 from brainscore_lite.schema import ContractError
 
 Model = Comparison | RDMModel | xr.DataArray | ArrayLike
@@ -94,18 +92,6 @@ def as_comparisons(
         name: tuple(_compared(name, seed, target, metric) for seed in seeds)
         for name, seeds in several.items()
     }
-
-
-def stimulus_count(comparison: Comparison) -> int | None:
-    """Return how many stimuli a comparison weighs; None where it does not say."""
-    if isinstance(comparison, ComparedRDMs):
-        return n_stimuli_of(len(comparison.source))
-    if isinstance(comparison, PredictedResponses):
-        return int(comparison.target.sizes["stimulus"])
-    if isinstance(comparison, AlignedKernels):
-        return int(comparison.source.shape[0])
-    known: int | None = getattr(comparison, "n_stimuli", None)
-    return known
 
 
 def readable(models: Mapping[str, Seeds]) -> dict[str, list[OneComparison | ComparedTogether]]:

@@ -21,8 +21,7 @@ class Population:
 
     Parameters
     ----------
-    n_stimuli : int or None
-        None where the comparisons do not say.
+    n_stimuli : int
     n_subjects : int
         0 without a subject dim.
     animal : ndarray of str, shape (n_neuroids,), or None
@@ -31,14 +30,14 @@ class Population:
         Of each model.
     """
 
-    n_stimuli: int | None
+    n_stimuli: int
     n_subjects: int
     animal: NDArray[np.str_] | None
     n_seeds: tuple[int, ...]
 
     @classmethod
     def of(
-        cls, parts: xr.DataArray, *, n_stimuli: int | None, n_seeds: tuple[int, ...]
+        cls, parts: xr.DataArray, *, n_stimuli: int, n_seeds: tuple[int, ...]
     ) -> "Population":
         """Read the factors off the parts of a comparison."""
         animal = None
@@ -55,7 +54,7 @@ class Population:
     def size(self, factor: Factor) -> int:
         """Return how many entries a factor has; 0 where the comparisons have no such factor."""
         if factor == "stimuli":
-            return self.n_stimuli or 0
+            return self.n_stimuli
         if factor == "subjects":
             return self.n_subjects
         if factor == "seeds":
@@ -173,11 +172,6 @@ def _check_size(factor: Factor, population: Population) -> None:
             "a model has one seed, so nothing is known about new seeds. Give a sequence of "
             "comparisons, one for each seed, for every model; or leave 'seeds' out of "
             "generalise_to."
-        )
-    if factor == "stimuli" and population.n_stimuli is None:
-        raise ContractError(
-            "the comparisons do not say how many stimuli they have. Give them the attribute "
-            "'n_stimuli', or leave 'stimuli' out of generalise_to."
         )
     if size == 0:
         raise ContractError(

@@ -515,6 +515,8 @@ def test_undefined_scores_are_named() -> None:
     part = xr.DataArray([0.5, np.nan], dims="neuroid", coords={"neuroid": ["x", "y"]})
 
     class Undefined:
+        n_stimuli = 10
+
         def values(self) -> xr.DataArray:
             return part
 
