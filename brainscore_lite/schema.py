@@ -329,6 +329,15 @@ def check_rdms(array: xr.DataArray, *, name: str | None = None) -> xr.DataArray:
     return array
 
 
+def check_labelled(array: object, role: str, *, make: str) -> None:
+    """Raise unless `array` is labelled; `make` names the function that labels it."""
+    if not isinstance(array, xr.DataArray):
+        raise ContractError(
+            f"{role} is {type(array).__name__}, expected an xarray.DataArray. Label it with "
+            f"{make}(array, ...), or use the function that takes plain arrays."
+        )
+
+
 def match_stimuli(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Bring `source` to the stimuli of `target`, in the order of `target`.
 
@@ -350,7 +359,11 @@ def match_stimuli(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataAr
     ContractError
         If stimuli of `target` are missing from `source`, or labels are not unique.
     """
-    for array, role in ((source, "source"), (target, "target")):
+    for array, role, make in (
+        (source, "source", "activations"),
+        (target, "target", "responses"),
+    ):
+        check_labelled(array, role, make=make)
         if "stimulus" not in array.dims:
             raise ContractError(f"{role}: has dims {array.dims}, expected a 'stimulus' dim.")
         _check_unique(array, ("stimulus",), role)

@@ -323,6 +323,17 @@ class Score:
             )
         return self.ceiling_draws
 
+    def __str__(self) -> str:
+        if "time_bin" in self.values.dims:
+            return f"{self.benchmark}: {self.values.sizes['time_bin']} time bins, {self.unit}"
+        parts = [f"{self.benchmark}: {self.raw:.3f}"]
+        if self.draws is not None:
+            parts.append("[{:.3f}, {:.3f}]".format(*self.interval()))
+        parts.append(self.unit)
+        if self.ceiling is not None:
+            parts.append(f"(ceiling {self.ceiling_value:.3f})")
+        return " ".join(parts)
+
     def to_row(self) -> dict[str, Any]:
         """Write the score as one row of a tidy table."""
         low, high = self.interval() if self.draws is not None else (np.nan, np.nan)

@@ -127,6 +127,11 @@ def test_one_repetition_or_one_subject_has_no_ceiling_and_says_so():
     assert ceiling_of(matrices(1), RSA())[1] == "one matrix, no other subject to compare it with"
     assert ceiling_of(matrices(), RSA()) == (LeaveOneSubjectOut(), "")
     assert "CKA" in ceiling_of(recording(), CKA())[1]
+    reverse = LinearPredictivity(direction="brain_to_model")
+    assert ceiling_of(recording(), reverse) == (
+        None,
+        "the units of a model that are predicted have no trials to be reliable over",
+    )
 
 
 def test_matrices_of_subjects_give_a_score_for_each():

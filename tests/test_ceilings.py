@@ -167,6 +167,8 @@ def test_each_ceiling_names_the_metrics_it_serves() -> None:
         SplitHalf()(trials, CKA())
     with pytest.raises(ContractError, match="SplitHalf is the ceiling of a Pearson r of each neu"):
         SplitHalf()(trials, RSA(comparison="pearson"))
+    with pytest.raises(ContractError, match="predicts units of a model, which have no trials"):
+        SplitHalf()(trials, LinearPredictivity(direction="brain_to_model"))
     with pytest.raises(ContractError, match="RDMSplitHalf is a ceiling of RSA, not of Linear"):
         RDMSplitHalf()(trials, LinearPredictivity())
     with pytest.raises(ContractError, match="split-half ceiling needs trials, but these are dis"):

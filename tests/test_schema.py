@@ -204,6 +204,14 @@ BROKEN = {
         lambda: match_stimuli(features().isel(stimulus=slice(1, 3)), trials()),
         r"source lacks 2 of the target's 4 stimuli; first missing: 's0', 's3'\. Record the model",
     ),
+    "source without labels": (
+        lambda: match_stimuli(np.ones((4, 3)), trials()),
+        r"source is ndarray, expected an xarray\.DataArray\. Label it with activations\(array",
+    ),
+    "target without labels": (
+        lambda: match_stimuli(features(), np.ones((4, 3))),
+        r"target is ndarray, expected an xarray\.DataArray\. Label it with responses\(array",
+    ),
     "no stimulus dim": (
         lambda: match_stimuli(xr.DataArray(np.ones(3), dims="x"), trials()),
         r"source: has dims \('x',\), expected a 'stimulus' dim",

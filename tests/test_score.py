@@ -37,6 +37,15 @@ def test_every_normalization_follows_its_formula():
         assert score.normalized(kind) == pytest.approx(value, abs=1e-12)
 
 
+def test_it_prints_as_one_line():
+    assert str(example()) == "d.V4.ridge: 0.600 pearson_r (ceiling 0.800)"
+    draws = xr.DataArray(np.full((3, 2, 3), 0.6), dims=("draw", "split", "neuroid"))
+    shown = str(example(draws=draws, ceiling=None))
+    assert shown == "d.V4.ridge: 0.600 [0.600, 0.600] pearson_r"
+    over_time = xr.DataArray(np.zeros((2, 4)), dims=("split", "time_bin"))
+    assert str(example(values=over_time)) == "d.V4.ridge: 4 time bins, pearson_r"
+
+
 def test_nothing_is_clamped():
     assert example(value=0.9).normalized() == pytest.approx(1.125)
 

@@ -19,7 +19,7 @@ from brainscore_lite.ceilings import (
 )
 from brainscore_lite.configuration import to_json
 from brainscore_lite.datasets import Dataset
-from brainscore_lite.metrics import CKA, RSA, Metric
+from brainscore_lite.metrics import CKA, RSA, LinearPredictivity, Metric
 from brainscore_lite.metrics.metric import Comparison
 from brainscore_lite.metrics.reliability.repetition_halves import fewest_trials
 from brainscore_lite.schema import (
@@ -317,6 +317,8 @@ def ceiling_of(target: xr.DataArray, metric: Metric) -> tuple[Ceiling | None, st
     """
     if isinstance(metric, CKA):
         return None, "no ceiling of CKA between halves of the trials is established"
+    if isinstance(metric, LinearPredictivity) and metric.direction == "brain_to_model":
+        return None, "the units of a model that are predicted have no trials to be reliable over"
     if "subject" in target.dims:
         if target.sizes["subject"] < 2:
             return None, "one matrix, no other subject to compare it with"

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainscore_lite.metrics.dissimilarities.rsa import RSA
 from brainscore_lite.metrics.labels import is_rdms, kept_coords
 from brainscore_lite.metrics.metric import Metric
+from brainscore_lite.metrics.regression.linear_predictivity import LinearPredictivity
 from brainscore_lite.metrics.reliability.split_half import NoReliabilityWarning
 from brainscore_lite.schema import ContractError, check_responses
 
@@ -123,11 +124,17 @@ def check_trials(trials: xr.DataArray) -> xr.DataArray:
 
 
 def check_predictivity(metric: Metric, ceiling: str) -> None:
-    """Raise unless a metric is a correlation of each neuroid's predicted responses."""
+    """Raise unless a metric correlates each recorded neuroid with its prediction."""
     if metric.unit != "pearson_r" or not metric.fits:
         raise ContractError(
             f"{ceiling} is the ceiling of a Pearson r of each neuroid, not of {metric!r}. Use "
             "RDMSplitHalf or LeaveOneSubjectOut for RSA; CKA has no ceiling here."
+        )
+    if isinstance(metric, LinearPredictivity) and metric.direction == "brain_to_model":
+        raise ContractError(
+            f"{ceiling} is the ceiling of a prediction of recorded neuroids, but "
+            "direction='brain_to_model' predicts units of a model, which have no trials. Score "
+            "without a ceiling."
         )
 
 

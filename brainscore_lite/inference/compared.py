@@ -81,6 +81,11 @@ def as_comparisons(
             "target and metric belong together: give both to compare activations or "
             "dissimilarities here, or neither and comparisons made by metric.compare(...)."
         )
+    if metric is not None and (isinstance(metric, type) or not hasattr(metric, "compare")):
+        raise ContractError(
+            f"metric is {metric!r}, expected a metric with its settings, such as RSA() or "
+            "LinearPredictivity('ridge')."
+        )
     several = {
         name: tuple(given) if isinstance(given, list | tuple) else (given,)
         for name, given in models.items()

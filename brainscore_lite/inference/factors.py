@@ -36,9 +36,7 @@ class Population:
     n_seeds: tuple[int, ...]
 
     @classmethod
-    def of(
-        cls, parts: xr.DataArray, *, n_stimuli: int, n_seeds: tuple[int, ...]
-    ) -> "Population":
+    def of(cls, parts: xr.DataArray, *, n_stimuli: int, n_seeds: tuple[int, ...]) -> "Population":
         """Read the factors off the parts of a comparison."""
         animal = None
         if "neuroid" in parts.dims:

@@ -110,6 +110,12 @@ def pair_weights(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+def pairs_within(kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which pairs are of two of the stimuli kept, in the order of a condensed matrix."""
+    first, second = np.triu_indices(len(kept), k=1)
+    return np.asarray(kept[first] & kept[second])
+
+
 def chunks_of_draws(n_draws: int, numbers_per_draw: int) -> Iterator[slice]:
     """Yield runs of draws whose numbers fit the memory set aside for them."""
     size = max(1, _CHUNK_BYTES // (8 * numbers_per_draw))

@@ -430,6 +430,8 @@ def test_a_ceiling_that_cannot_be_drawn_over_subjects_is_refused() -> None:
         ({"metric": None}, "belong together"),
         ({"ceiling": LeaveOneSubjectOut()}, "expected one that was measured"),
         ({"metric": CKA()}, "labelled arrays only"),
+        ({"metric": "rsa"}, "metric is 'rsa', expected a metric with its settings"),
+        ({"metric": RSA}, "expected a metric with its settings"),
         ({"target": SUBJECTS[:, :-1]}, "condensed"),
         ({"target": np.where(SUBJECTS.max() - 1e-9 < SUBJECTS, np.nan, SUBJECTS)}, "not finite"),
     ],

@@ -21,6 +21,7 @@ from brainscore_lite.schema import (
     ContractError,
     average_repetitions,
     check_activations,
+    check_labelled,
     check_responses,
     match_stimuli,
 )
@@ -202,6 +203,7 @@ class Decoding:
         """
         if labelled is not None:
             source, labelled = match_stimuli(source, labelled)
+        check_labelled(source, "source", make="responses")
         holder = source if labelled is None else labelled
         names = stimulus_labels(holder, self.label)
         groups = holder["stimulus"].values if self.group == "stimulus" else None

@@ -59,8 +59,8 @@ def behavioural_consistency(
         over), where ``over`` is what was drawn, and ``n_undefined`` draws; ``n_stimuli``.
         Intervals over "stimulus" are conditional on these people, those over "subject" on
         these images; those over "both" are conservative (they cover .98 where .95 is asked, with 10
-        people and 160 images), which `inference.dual_bootstrap.corrected_variance` of the three
-        variances corrects.
+        people and 160 images), which `inference.corrected_variance` of the three variances
+        corrects.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from brainscore_lite.metrics.dissimilarities.riemannian import (
     compare_drawn_moments,
     compare_moments,
 )
-from brainscore_lite.metrics.resampling import check_weights
+from brainscore_lite.metrics.resampling import check_weights, pairs_within
 from brainscore_lite.schema import ContractError
 
 Comparator = Literal[
@@ -52,6 +52,7 @@ UNITS: dict[str, str] = {
     "riemannian": "negative_riemannian_distance",
 }
 _NO_VARIANCE = 1e-14
+_FEWEST_STIMULI = 3
 _CONSTANT = "all dissimilarities of one matrix are equal"
 _ZERO_ONLY = ("cosine", "whitened_cosine")
 
@@ -173,19 +174,40 @@ def compare_resampled(
     check_same_pairs(first, second)
     noise = _checked_sigma(sigma, first, method)
     counts = check_weights(weights, n_stimuli_of(first.shape[1]))
-    if method in RANK_COMPARISONS:
-        ranked, n_drawn = drawn_rank_products(first, second, counts, method=method)
-        values, undefined = normalised(ranked, n_drawn, method=method), ranked.undefined
-    elif method in INNER_PRODUCTS:
-        products = drawn_products(first, second, counts, method=method, sigma=noise)
-        values, undefined = products.over_norms(), products.undefined
-    else:
-        values = compare_drawn_moments(first, second, counts, method=method, sigma=noise)
-        undefined = np.isnan(values)
+    values, undefined = _compare_drawn(
+        *_on_drawn_stimuli(first, second, counts, noise), method=method
+    )
     constant = _constant(first, method)[:, None] | _constant(second, method)[None, :]
     warn_undefined(int(constant.sum()), constant.size, what=_CONSTANT)
     values = np.where(undefined, np.where(constant, 0.0, np.nan), values)
     return values[:, 0] if np.ndim(a) == 1 else values
+
+
+def _on_drawn_stimuli(
+    first: Floats, second: Floats, counts: Floats, sigma: Floats | None
+) -> tuple[Floats, Floats, Floats, Floats | None]:
+    """Leave out the stimuli of no draw: a fold of a cross-validation tests few of them."""
+    kept = np.asarray(counts.any(axis=0))
+    if kept.all() or kept.sum() < _FEWEST_STIMULI:
+        return first, second, counts, sigma
+    pairs = pairs_within(kept)
+    if sigma is not None:
+        sigma = sigma[np.ix_(*[kept] * sigma.ndim)]
+    return first[:, pairs], second[:, pairs], counts[:, kept], sigma
+
+
+def _compare_drawn(
+    first: Floats, second: Floats, counts: Floats, sigma: Floats | None, *, method: Comparator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Compare over each draw, and say where that is not defined."""
+    if method in RANK_COMPARISONS:
+        ranked, n_drawn = drawn_rank_products(first, second, counts, method=method)
+        return normalised(ranked, n_drawn, method=method), ranked.undefined
+    if method in INNER_PRODUCTS:
+        products = drawn_products(first, second, counts, method=method, sigma=sigma)
+        return products.over_norms(), products.undefined
+    values = compare_drawn_moments(first, second, counts, method=method, sigma=sigma)
+    return values, np.isnan(values)
 
 
 def check_comparator(method: str) -> None:

@@ -27,7 +27,12 @@ from brainscore_lite.metrics.dissimilarities.rank_comparison import (
 )
 from brainscore_lite.metrics.dissimilarities.rank_statistics import RankOrder
 from brainscore_lite.metrics.dissimilarities.rdm import n_stimuli_of
-from brainscore_lite.metrics.resampling import DrawnProducts, check_weights, pair_weights
+from brainscore_lite.metrics.resampling import (
+    DrawnProducts,
+    check_weights,
+    pair_weights,
+    pairs_within,
+)
 from brainscore_lite.schema import ContractError
 
 RankPooling = Literal["mean_of_ranks", "reranked"]
@@ -231,6 +236,12 @@ def pool_drawn(
     ndarray, shape (n_pairs,)
         Up to scale and shift; values of pairs that are not drawn carry no meaning.
     """
+    kept = counts > 0
+    if 2 <= kept.sum() < len(kept):
+        drawn = pairs_within(kept)
+        pooled = np.zeros(len(drawn))
+        pooled[drawn] = pool_drawn(vectors[:, drawn], counts[kept], members, comparison=comparison)
+        return pooled
     weights = pair_weights(counts[None])
     total = weights.sum()
     if comparison in RANK_COMPARISONS:

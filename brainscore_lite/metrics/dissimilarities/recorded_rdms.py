@@ -15,7 +15,13 @@ from brainscore_lite.metrics.dissimilarities.dissimilarity import (
 from brainscore_lite.metrics.dissimilarities.noise_precision import Shrinkage, noise_precision
 from brainscore_lite.metrics.dissimilarities.rdm import rdm, square
 from brainscore_lite.metrics.labels import is_rdms, kept_coords, repetition_labels
-from brainscore_lite.schema import ContractError, check_rdms, check_responses, rdms
+from brainscore_lite.schema import (
+    ContractError,
+    check_labelled,
+    check_rdms,
+    check_responses,
+    rdms,
+)
 
 Noise = Shrinkage | Literal["identity"]
 
@@ -58,6 +64,7 @@ def rdm_movie(
         If the responses break their contract, there is more than one region, or the dissimilarity
         cannot be computed.
     """
+    check_labelled(responses, "responses", make="responses")
     regions = np.unique(responses["region"].values) if "region" in responses.coords else [""]
     if len(regions) > 1:
         raise ContractError(

@@ -348,3 +348,5 @@ def test_missing_and_absent_labels() -> None:
     for nothing in ([], "a"):
         with pytest.raises(ContractError, match="expected one for each of"):
             chance_accuracy(nothing)
+    with pytest.raises(ContractError, match="source is ndarray, expected an xarray"):
+        Decoding("object_name")(np.ones((4, 3)))

@@ -379,3 +379,35 @@ def test_noise_in_small_units_must_be_symmetric_too():
     noise[0, 1] *= 1.01
     with pytest.raises(ContractError, match="symmetric and positive definite"):
         compare_rdms(A, B, method="whitened_cosine", sigma=noise)
+
+
+@pytest.mark.parametrize("method", COMPARATORS)
+def test_stimuli_of_no_draw_change_nothing(method):
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(4, 12, 14))
+    squares = ((points[:, :, None] - points[:, None]) ** 2).sum(axis=-1)
+    weights = np.array(
+        [[2, 1, 0, 1, 0, 3, 1, 0, 1, 0, 0, 1], [1] * 2 + [0] * 3 + [1] * 4 + [0] * 3]
+    )
+    drawn = np.flatnonzero(weights.any(axis=0))
+    all_pairs, some = np.triu_indices(12, k=1), np.triu_indices(len(drawn), k=1)
+    every = squares[:, *all_pairs]
+    few = squares[np.ix_(range(4), drawn, drawn)][:, *some]
+    np.testing.assert_allclose(
+        compare_resampled(every[:2], every[2:], weights, method=method),
+        compare_resampled(few[:2], few[2:], weights[:, drawn], method=method),
+        atol=1e-12,
+    )
+    if method.startswith("whitened"):
+        noise = np.cov(rng.normal(size=(12, 40)))
+        np.testing.assert_allclose(
+            compare_resampled(every[:2], every[2:], weights, method=method, sigma=noise),
+            compare_resampled(
+                few[:2],
+                few[2:],
+                weights[:, drawn],
+                method=method,
+                sigma=noise[np.ix_(drawn, drawn)],
+            ),
+            atol=1e-12,
+        )

@@ -165,6 +165,8 @@ def test_unfit_settings_are_refused() -> None:
     areas = MOVIE.assign_coords(region=("neuroid", ["V4"] * 4 + ["IT"] * 5))
     with pytest.raises(ContractError, match=r"neuroids of 2 regions \(IT, V4\), expected one"):
         rdm_movie(areas)
+    with pytest.raises(ContractError, match="responses is ndarray, expected an xarray"):
+        rdm_movie(MOVIE.values)
     with pytest.raises(ContractError, match="values are negative"):
         RSA(dissimilarity="poisson")(SOURCE - 1, MOVIE)
 
