@@ -92,7 +92,8 @@ def score_model(
 
     Examples
     --------
-    >>> [score] = score_model("pixels", "simulated_v4_it.V4.rsa")
+    >>> from brainscore_lite.benchmarks import benchmark
+    >>> [score] = score_model("pixels", benchmark("simulated_v4_it.V4.rsa", n_draws=20))
     >>> -1 <= score.raw <= 1
     True
     """
