@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class Phase:
         By default the epochs that the training configuration asks for.
     labels : bool
         Whether batches carry labels. Without them a rule is unsupervised by construction.
+    shuffled_labels : bool
+        Whether the labels are dealt out anew among the training images, once for the whole run.
     views : int
         How many augmented views of each image batches carry.
     optimizer : {"sgd", "adam"}, optional
@@ -71,6 +73,7 @@ class Phase:
     name: str
     epochs: int | None = None
     labels: bool = True
+    shuffled_labels: bool = False
     views: int = 0
     optimizer: Literal["sgd", "adam"] | None = None
     lr: float | None = None
@@ -261,13 +264,20 @@ class LearningRule(Protocol):
         Demands of backprop that the rule does without, out of `LOCALITIES`.
     """
 
-    name: ClassVar[str]
-    family: ClassVar[str]
-    citation: ClassVar[str]
-    exactness: ClassVar[Exactness]
-    ngrad: ClassVar[bool]
-    requires: ClassVar[frozenset[str]]
-    makes_local: ClassVar[frozenset[str]]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def family(self) -> str: ...  # noqa: D102
+    @property
+    def citation(self) -> str: ...  # noqa: D102
+    @property
+    def exactness(self) -> Exactness: ...  # noqa: D102
+    @property
+    def ngrad(self) -> bool: ...  # noqa: D102
+    @property
+    def requires(self) -> frozenset[str]: ...  # noqa: D102
+    @property
+    def makes_local(self) -> frozenset[str]: ...  # noqa: D102
 
     def supports(self, architecture: Any) -> Support:
         """Say whether the rule can train an architecture or a network, and if not, why."""

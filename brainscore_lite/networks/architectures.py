@@ -5,6 +5,7 @@ from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 
 HALF = Pool("max", 2)
+AVERAGED = Pool("average", 2)
 OVERLAPPING = Pool("max", 3, 2)
 
 # Four areas of the ventral stream, small enough to train on a laptop's CPU in minutes. Bounded
@@ -20,6 +21,30 @@ SMALL_CNN = ConvNet(
     n_classes=10,
     image_size=32,
     name="small_cnn",
+)
+
+# The networks on which learning rules are compared for cost: bounded activations, average pooling
+# and no normalisation, so that every rule can train them.
+MATCHED_MLP = ConvNet(
+    areas=(
+        Dense("hidden1", 256, activation="clipped_relu"),
+        Dense("hidden2", 256, activation="clipped_relu"),
+    ),
+    n_classes=10,
+    image_size=28,
+    in_channels=1,
+    name="matched_mlp",
+)
+MATCHED_CNN = ConvNet(
+    areas=(
+        Area("conv1", 16, pool_out=AVERAGED, activation="clipped_relu"),
+        Area("conv2", 32, pool_out=AVERAGED, activation="clipped_relu"),
+        Dense("hidden", 128, activation="clipped_relu"),
+    ),
+    n_classes=10,
+    image_size=28,
+    in_channels=1,
+    name="matched_cnn",
 )
 
 # Krizhevsky (2014), arXiv 1404.5997, as in torchvision, without dropout: 61,100,840 parameters.
@@ -38,4 +63,6 @@ ALEXNET = ConvNet(
     name="alexnet",
 )
 
-ARCHITECTURES: dict[str, ConvNet] = {each.name: each for each in (SMALL_CNN, ALEXNET)}
+ARCHITECTURES: dict[str, ConvNet] = {
+    each.name: each for each in (SMALL_CNN, MATCHED_MLP, MATCHED_CNN, ALEXNET)
+}

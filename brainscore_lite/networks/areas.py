@@ -21,13 +21,20 @@ class ClippedReLU(nn.Module):
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "clipped_relu": ClippedReLU,
+    "elu": nn.ELU,
     "hard_tanh": nn.Hardtanh,
     "identity": nn.Identity,
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
     "tanh": nn.Tanh,
 }
 BOUNDED_ACTIVATIONS = frozenset({"clipped_relu", "hard_tanh", "sigmoid", "tanh"})
+#: Analytic around the real line, so that they can be run on complex numbers.
+HOLOMORPHIC_ACTIVATIONS = frozenset({"identity", "sigmoid", "silu", "tanh"})
+#: Strictly increasing, so that what went in can be told from what came out.
+INVERTIBLE_ACTIVATIONS = frozenset({"elu", "identity", "sigmoid", "softplus", "tanh"})
 RECTIFYING_ACTIVATIONS = frozenset({"clipped_relu", "relu"})
 
 CONVOLUTIONAL_NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -142,6 +149,7 @@ class AreaModule(nn.Module):
         size = settings.channels if isinstance(settings, Area) else settings.units
         norms = CONVOLUTIONAL_NORMS if convolutional else DENSE_NORMS
         self.name = settings.name
+        self.settings = settings
         self.bias = nn.Parameter(torch.zeros(size)) if settings.bias else None
         self._spread = (-1, 1, 1) if convolutional else (-1,)
         self.norm = norms[settings.norm](size)

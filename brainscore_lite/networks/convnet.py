@@ -113,6 +113,15 @@ class ConvNet:
             return Preprocessing(size=self.image_size, mean=(0.5,), std=(0.25,), channels="L")
         return Preprocessing(size=self.image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
+    @property
+    def single_areas(self) -> tuple[Area | Dense, ...]:
+        """Areas of depth 1 from below to above, and the readout."""
+        single: list[Area | Dense] = []
+        for area in self.areas:
+            single += _single_areas(area) if isinstance(area, Area) else [area]
+        readout = Dense(READOUT, self.n_classes, pool_in=self.readout_pool, activation="identity")
+        return (*single, readout)
+
     def build(self, generator: torch.Generator) -> Network:
         """Build the network, its weights drawn from N(0, gain^2 / fan_in), its biases 0.
 
@@ -136,7 +145,7 @@ class ConvNet:
         connections: list[Connection] = []
         source = IMAGE
         maps = torch.zeros(1, self.in_channels, self.image_size, self.image_size)
-        for settings in self._feedforward_areas():
+        for settings in self.single_areas:
             connection = _bottom_up(source, settings, tuple(maps.shape[1:]), name=self.name)
             gain = weight_gain(settings.activation)
             initialise(connection.op, generator, gain=gain)
@@ -169,14 +178,6 @@ class ConvNet:
             f"Network '{self.name}' is recurrent, and this version builds feedforward networks "
             "only; matched controls come with recurrent networks."
         )
-
-    def _feedforward_areas(self) -> list[Area | Dense]:
-        """Areas of depth 1 in order, and the readout."""
-        single: list[Area | Dense] = []
-        for area in self.areas:
-            single += _single_areas(area) if isinstance(area, Area) else [area]
-        readout = Dense(READOUT, self.n_classes, pool_in=self.readout_pool, activation="identity")
-        return [*single, readout]
 
     def _check_feedforward(self) -> None:
         asked = {

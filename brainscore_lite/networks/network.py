@@ -1,8 +1,8 @@
 """A network of areas and named connections, run step by step."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,11 @@ from brainscore_lite.networks.model import (
 )
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
+
+#: How a connection carries activations to its target: (connection, activations, gain) -> arriving.
+Carry = Callable[[Connection, Tensor, float], Tensor]
+#: How an area answers what arrives through its connections.
+Answer = Callable[[AreaModule, Sequence[Tensor]], Tensor]
 
 
 class Node(NamedTuple):
@@ -145,21 +150,41 @@ class Network(nn.Module):
         finally:
             self._gains = found
 
-    def run(self, images: Tensor) -> Iterator[dict[str, Tensor]]:
+    def entering(self, images: Tensor) -> Tensor:
+        """Check the shape of images and lay them out for the network.
+
+        Channels last is the faster layout for convolutions on a CPU; the numbers stay the same.
+
+        Raises
+        ------
+        ContractError
+            If the shape is not (batch, channels, image_size, image_size).
+        """
+        self._check_images(images)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def run(
+        self, images: Tensor, *, carry: Carry | None = None, answer: Answer | None = None
+    ) -> Iterator[dict[str, Tensor]]:
         """Yield the activations by area, step after step.
 
         Parameters
         ----------
         images : Tensor, shape (batch, channels, image_size, image_size)
+        carry : callable, optional
+            Takes the place of ``connection(activations, gain=gain)``. Learning rules detach here,
+            or send errors back through other weights.
+        answer : callable, optional
+            Takes the place of ``area(arriving)``. Learning rules perturb or tap the drive here.
 
         Yields
         ------
         dict of str to Tensor
             The areas that a signal has reached, and "image".
         """
-        self._check_images(images)
-        # Channels last is the faster layout for convolutions on a CPU; the numbers stay the same.
-        image = images.contiguous(memory_format=torch.channels_last)
+        carry = carry or _carried
+        answer = answer or _answered
+        image = self.entering(images)
         before: dict[str, Tensor] = {}
         for _ in range(self.n_steps):
             now = {IMAGE: image}
@@ -169,9 +194,9 @@ class Network(nn.Module):
                     sources = before if connection.delay else now
                     if connection.source in sources:
                         gain = self._gains.get(connection.name, 1.0)
-                        arriving.append(connection(sources[connection.source], gain=gain))
+                        arriving.append(carry(connection, sources[connection.source], gain))
                 if arriving:
-                    now[area] = self.areas[area](arriving)
+                    now[area] = answer(cast(AreaModule, self.areas[area]), arriving)
             yield now
             before = now
 
@@ -209,6 +234,14 @@ class Network(nn.Module):
                 f"{expected[1]}, {expected[2]}), not {tuple(images.shape)}. Prepare them with its "
                 "preprocessing."
             )
+
+
+def _carried(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+    return connection(activations, gain=gain)
+
+
+def _answered(area: AreaModule, arriving: Sequence[Tensor]) -> Tensor:
+    return area(arriving)
 
 
 def _check_wiring(areas: Sequence[str], connections: Sequence[Connection]) -> None:

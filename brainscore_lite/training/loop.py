@@ -219,9 +219,10 @@ class TrainingLoop:
             self.estimator,
             Batch(
                 images=self.minibatches.normalised(probe.pixels),
-                labels=probe.labels if phase.labels else None,
+                labels=probe.labels,
                 views=self.minibatches.views(probe.pixels, phase.views, rng=of_views),
             ),
+            told=phase.labels,
             seed=self.config.seed,
         )
 

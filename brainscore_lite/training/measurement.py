@@ -1,5 +1,6 @@
 """What is measured of a network in training: accuracy, alignment to the gradient, weight change."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -44,7 +45,9 @@ def evaluate(
     return loss / len(images), n_correct / len(images)
 
 
-def alignment(estimator: Estimator, batch: Batch, *, seed: int = 0) -> dict[str, float]:
+def alignment(
+    estimator: Estimator, batch: Batch, *, told: bool = True, seed: int = 0
+) -> dict[str, float]:
     """Measure the cosine between a rule's update and the gradient, layer by layer.
 
     cos_l = <dW_l, g_l> / (|dW_l| |g_l|), over all weights of layer l, where g is the gradient
@@ -56,6 +59,8 @@ def alignment(estimator: Estimator, batch: Batch, *, seed: int = 0) -> dict[str,
     ----------
     estimator : Estimator
     batch : Batch
+    told : bool
+        Whether the rule is given the labels of the batch; the objective always is.
     seed : int
         Root seed of these numbers.
 
@@ -79,7 +84,8 @@ def alignment(estimator: Estimator, batch: Batch, *, seed: int = 0) -> dict[str,
                 return {}
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             _reseed(device, seed)
-            update = _update(estimator, batch, parameters)
+            given = batch if told else dataclasses.replace(batch, labels=None)
+            update = _update(estimator, given, parameters)
     finally:
         estimator.load_state_dict(state)
         estimator.zero_grad(set_to_none=True)

@@ -149,13 +149,35 @@ class Minibatches:
             for purpose in ("order", "augmentation", "views")
         )
         order = torch.randperm(len(train), generator=order_of).to(config.device)
+        told = self.labels_told(phase)
         for chosen in torch.split(order, config.batch_size):
             pixels = train.pixels[chosen]
             yield Batch(
                 images=self.normalised(augmented(pixels, config.augmentation, rng=jitter)),
-                labels=train.labels[chosen] if phase.labels else None,
+                labels=None if told is None else told[chosen],
                 views=self.views(pixels, phase.views, rng=of_views),
             )
+
+    def labels_told(self, phase: Phase) -> Tensor | None:
+        """Return what a phase is told of the classes of the training images.
+
+        Parameters
+        ----------
+        phase : Phase
+
+        Returns
+        -------
+        int64 Tensor, shape (n_images,), or None
+            The labels; dealt out anew, the same way throughout the run, where the phase asks for
+            shuffled ones; None where it goes without.
+        """
+        labels = self.splits["train"].labels
+        if not phase.labels:
+            return None
+        if not phase.shuffled_labels:
+            return labels
+        deal = torch_generator(self.config.seed, "training", "shuffled_labels")
+        return labels[torch.randperm(len(labels), generator=deal).to(labels.device)]
 
     def views(self, pixels: Tensor, n_views: int, *, rng: torch.Generator) -> Tensor | None:
         """Augment images several times, independently.

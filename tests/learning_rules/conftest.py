@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from brainscore_lite.learning_rules import Batch, Estimator
+from brainscore_lite.learning_rules import Batch, Estimator, Phase
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 
 TINY = ConvNet(
-    areas=(Area("V1", 4, pool_out=Pool("average", 2)), Dense("IT", 8)),
+    areas=(
+        Area("V1", 4, pool_out=Pool("average", 2), activation="clipped_relu"),
+        Dense("IT", 8, activation="clipped_relu"),
+    ),
     n_classes=2,
     image_size=8,
     name="tiny",
@@ -46,27 +49,50 @@ def toy() -> Batch:
 
 
 @pytest.fixture
-def trained_on_toy(toy: Batch) -> Callable[[Estimator, int], list[float]]:
-    """Let an estimator take plain gradient steps on the toy; returns the loss before each."""
+def given() -> Callable[[Phase, Batch], Batch]:
+    """Give a batch what a phase asks for: labels or none, and views that differ by noise."""
 
-    def train(estimator: Estimator, n_steps: int) -> list[float]:
-        losses = []
+    def give(phase: Phase, batch: Batch) -> Batch:
+        noise = torch.Generator().manual_seed(4)
+        shape = (phase.views, *batch.images.shape)
+        jitter = 0.2 * torch.randn(shape, generator=noise, dtype=torch.float64)
+        views = batch.images + jitter.to(batch.images.dtype) if phase.views else None
+        return Batch(batch.images, batch.labels if phase.labels else None, views)
+
+    return give
+
+
+@pytest.fixture
+def trained_on_toy(
+    toy: Batch, given: Callable[[Phase, Batch], Batch]
+) -> Callable[..., list[float]]:
+    """Let an estimator take plain gradient steps on the toy, phase by phase.
+
+    Returns the losses of the last phase, each before its step.
+    """
+
+    def train(estimator: Estimator, n_steps: int, lr: float = 0.1) -> list[float]:
+        losses: list[float] = []
+        dtype = next(p.dtype for p in estimator.network.parameters())
+        images = Batch(toy.images.to(dtype), toy.labels)
         for phase in estimator.phases():
+            losses = []
             estimator.begin(phase)
+            batch = given(phase, images)
             groups = estimator.parameter_groups()
-            parameters = [p for group in groups for p in group.parameters]
 
-            def step(parameters: list[nn.Parameter] = parameters) -> None:
+            def step(groups: list = groups) -> None:
                 with torch.no_grad():
-                    for parameter in parameters:
-                        if parameter.grad is not None:
-                            parameter -= 0.1 * parameter.grad
-                            parameter.grad = None
+                    for group in groups:
+                        for parameter in group.parameters:
+                            if parameter.grad is not None:
+                                parameter -= lr * group.lr_multiplier * parameter.grad
+                                parameter.grad = None
 
             for _ in range(n_steps):
-                losses.append(estimator(toy, step).loss)
+                losses.append(estimator(batch, step).loss)
                 step()
-                estimator.after_step(0.1)
+                estimator.after_step(lr)
         return losses
 
     return train

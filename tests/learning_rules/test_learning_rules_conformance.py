@@ -18,16 +18,28 @@ from brainscore_lite.learning_rules import (
     Batch,
     Estimator,
     LearningRule,
+    Phase,
     UnsupportedNetworkError,
 )
 from brainscore_lite.learning_rules.learning_rule import Exactness
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.network import Network
+from brainscore_lite.training.measurement import layer_of
 
 each_rule = pytest.mark.parametrize("rule", LEARNING_RULES.values(), ids=list(LEARNING_RULES))
 
 #: Rules that cannot train the convolutional network `tiny` name here what they are tried on
-#: instead: settings for the 8 x 8 images and 2 classes of `toy`.
-NETWORK_OF: dict[str, ConvNet] = {}
+#: instead: settings for the 8 x 8 images and 2 classes of `toy`, or what makes the network.
+NETWORK_OF: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {}
+
+#: Steps in each phase and learning rate with which a rule learns the toy, if not 60 and 0.1.
+TOY_TRAINING: dict[str, tuple[int, float]] = {}
+
+#: Rules that need not learn the toy, and why.
+NEED_NOT_LEARN: dict[str, str] = {"untrained": "it trains nothing"}
+
+
+Given = Callable[[Phase, Batch], Batch]
 
 
 @pytest.fixture
@@ -35,7 +47,9 @@ def network(rule: LearningRule, tiny: nn.Module) -> nn.Module:
     """What a rule is tried on, in float64."""
     if rule.name not in NETWORK_OF:
         return tiny
-    return NETWORK_OF[rule.name].build(torch.Generator().manual_seed(1)).double()
+    own = NETWORK_OF[rule.name]
+    make = own.build if isinstance(own, ConvNet) else own
+    return make(torch.Generator().manual_seed(1)).double()
 
 
 def bound(rule: LearningRule, network: nn.Module, *, seed: int = 0) -> Estimator:
@@ -53,7 +67,7 @@ def trainable(rule: LearningRule, network: nn.Module, *, seed: int = 0) -> Estim
 
 
 def update(estimator: Estimator, batch: Batch) -> dict[str, Tensor]:
-    """What the rule writes, inside the batch and at its end."""
+    """What the rule writes in its current phase, inside the batch and at its end."""
     total: dict[str, Tensor] = {}
 
     def collect() -> None:
@@ -106,50 +120,74 @@ def test_refuses_in_the_words_of_supports(rule: LearningRule, tiny: nn.Module) -
 
 @each_rule
 def test_updates_are_finite_and_shaped_like_the_weights(
-    rule: LearningRule, network: nn.Module, toy: Batch
+    rule: LearningRule,
+    network: nn.Module,
+    toy: Batch,
+    given: Given,
 ) -> None:
     estimator = trainable(rule, network)
     parameters = dict(estimator.named_parameters())
-    for name, gradient in update(estimator, toy).items():
-        assert gradient.shape == parameters[name].shape
-        assert torch.isfinite(gradient).all()
+    for phase in estimator.phases():
+        estimator.begin(phase)
+        for name, gradient in update(estimator, given(phase, toy)).items():
+            assert gradient.shape == parameters[name].shape
+            assert torch.isfinite(gradient).all()
 
 
 @each_rule
 def test_what_is_trained_gets_an_update_and_nothing_else(
-    rule: LearningRule, network: nn.Module, toy: Batch
+    rule: LearningRule,
+    network: nn.Module,
+    toy: Batch,
+    given: Given,
 ) -> None:
     estimator = bound(rule, network)
     names = {id(p): name for name, p in estimator.named_parameters()}
-    trained = {names[id(p)] for group in estimator.parameter_groups() for p in group.parameters}
-    assert set(update(estimator, toy)) == trained
+    for phase in estimator.phases():
+        estimator.begin(phase)
+        trained = {names[id(p)] for group in estimator.parameter_groups() for p in group.parameters}
+        assert set(update(estimator, given(phase, toy))) == trained
 
 
 @each_rule
-def test_same_seed_same_update(rule: LearningRule, network: nn.Module, toy: Batch) -> None:
-    first, second = (update(trainable(rule, network, seed=3), toy) for _ in range(2))
+def test_same_seed_same_update(
+    rule: LearningRule,
+    network: nn.Module,
+    toy: Batch,
+    given: Given,
+) -> None:
+    pair = [trainable(rule, network, seed=3) for _ in range(2)]
+    first, second = (update(each, given(each.phase, toy)) for each in pair)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @each_rule
 def test_global_random_numbers_have_no_say(
-    rule: LearningRule, network: nn.Module, toy: Batch
+    rule: LearningRule,
+    network: nn.Module,
+    toy: Batch,
+    given: Given,
 ) -> None:
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
-        update(bound(rule, network), toy)
+        estimator = bound(rule, network)
+        update(estimator, given(estimator.phase, toy))
         assert torch.equal(torch.get_rng_state(), before)
 
 
 @each_rule
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtype_and_device_are_kept(
-    rule: LearningRule, dtype: torch.dtype, network: nn.Module, toy: Batch
+    rule: LearningRule,
+    dtype: torch.dtype,
+    network: nn.Module,
+    toy: Batch,
+    given: Given,
 ) -> None:
     estimator = bound(rule, network.to(dtype))
     images = toy.images.to(dtype)
-    gradients = update(estimator, Batch(images, toy.labels)).values()
+    gradients = update(estimator, given(estimator.phase, Batch(images, toy.labels))).values()
     assert {(g.dtype, g.device) for g in gradients} <= {(dtype, images.device)}
     assert estimator.predict(images).dtype == dtype
 
@@ -159,7 +197,8 @@ def test_state_round_trips(
     rule: LearningRule,
     network: nn.Module,
     toy: Batch,
-    trained_on_toy: Callable[[Estimator, int], list[float]],
+    trained_on_toy: Callable[..., list[float]],
+    given: Given,
 ) -> None:
     trained = bound(rule, network, seed=1)
     trained_on_toy(trained, 2)
@@ -167,7 +206,7 @@ def test_state_round_trips(
     fresh = bound(rule, network, seed=2)
     fresh.load_state_dict({k: v.clone() for k, v in trained.state_dict().items()})
     assert torch.equal(fresh.predict(toy.images), trained.predict(toy.images))
-    first, second = update(fresh, toy), update(trained, toy)
+    first, second = (update(each, given(each.phase, toy)) for each in (fresh, trained))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in second)
 
@@ -198,7 +237,7 @@ def test_predicts_every_class_and_responds_with_every_layer(
 def test_weights_stay_where_nothing_is_trained(
     rule: LearningRule,
     network: nn.Module,
-    trained_on_toy: Callable[[Estimator, int], list[float]],
+    trained_on_toy: Callable[..., list[float]],
 ) -> None:
     estimator = bound(rule, network)
     if estimator.parameter_groups():
@@ -214,12 +253,94 @@ def test_learns_two_classes_where_it_should(
     rule: LearningRule,
     network: nn.Module,
     toy: Batch,
-    trained_on_toy: Callable[[Estimator, int], list[float]],
+    trained_on_toy: Callable[..., list[float]],
+    given: Given,
 ) -> None:
-    if "labels" not in rule.requires:
-        pytest.skip(f"{rule.name} needs no labels, so nothing tells it which class is which")
+    if rule.name in NEED_NOT_LEARN:
+        pytest.skip(f"{rule.name} need not learn the toy: {NEED_NOT_LEARN[rule.name]}")
     estimator = bound(rule, network)
-    losses = trained_on_toy(estimator, 60)
-    assert losses[-1] < 0.5 * losses[0]
+    n_steps, lr = TOY_TRAINING.get(rule.name, (60, 0.1))
+    losses = trained_on_toy(estimator, n_steps, lr)
+    assert losses[-1] < losses[0]
     correct = estimator.predict(toy.images).argmax(dim=1) == toy.labels
     assert correct.double().mean() > 0.95
+
+
+def layer_updates(
+    rule: LearningRule, network: nn.Module, batch: Batch, given: Given
+) -> dict[str, Tensor]:
+    """What the rule writes for the weights of the network in its first phase, by name."""
+    estimator = bound(rule, network)
+    written = update(estimator, given(estimator.phase, batch))
+    inside = {name.removeprefix("network."): g for name, g in written.items()}
+    return {name: inside[name] for name, _ in network.named_parameters() if name in inside}
+
+
+@each_rule
+def test_layers_do_not_wait_for_those_above_where_claimed(
+    rule: LearningRule, network: nn.Module, toy: Batch, given: Given
+) -> None:
+    """Other weights in the readout and the highest area leave the updates below as they were."""
+    if "update_locking" not in rule.makes_local:
+        pytest.skip(f"{rule.name} does not claim to be free of update locking")
+    if not isinstance(network, Network):
+        pytest.skip(f"{rule.name} is tried on a network without areas; its own test shows it")
+    trainable(rule, network)
+    names = list(network.areas)
+    before = layer_updates(rule, network, toy, given)
+    for height in range(1, len(names)):
+        changed = copy.deepcopy(network)
+        above = [n for n, _ in changed.named_parameters() if layer_of(n, names) in names[height:]]
+        noise = torch.Generator().manual_seed(6)
+        with torch.no_grad():
+            for name in above:
+                weight = changed.get_parameter(name)
+                weight += torch.randn(weight.shape, generator=noise, dtype=weight.dtype)
+        after = layer_updates(rule, changed, toy, given)
+        for name in set(before) - set(above):
+            assert torch.equal(before[name], after[name]), name
+
+
+@each_rule
+def test_feedback_does_not_read_the_forward_weights_where_claimed(
+    rule: LearningRule, network: nn.Module, toy: Batch, given: Given
+) -> None:
+    """A change of the readout that no activity of the batch can see leaves the updates below.
+
+    With fewer images than units below the readout, D with D h = 0 for every image exists: W + D
+    gives the same scores and the same error, but another W^T e.
+    """
+    if "weight_transport" not in rule.makes_local:
+        pytest.skip(f"{rule.name} does not claim to be free of weight transport")
+    if not isinstance(network, Network):
+        pytest.skip(f"{rule.name} is tried on a network without areas; its own test shows it")
+    few = Batch(toy.images[:3], toy.labels[:3])
+    estimator = trainable(rule, network)
+    (step,) = [*estimator.respond(few.images)][-1:]
+    seen = step.activations[list(network.areas)[-2]].flatten(1)
+    unseen = torch.eye(seen.shape[1], dtype=seen.dtype) - torch.linalg.pinv(seen) @ seen
+    before = layer_updates(rule, network, few, given)
+    changed = copy.deepcopy(network)
+    (name,) = [n for n, _ in changed.named_parameters() if n.endswith("->readout.op.weight")]
+    weight = changed.get_parameter(name)
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(7), dtype=seen.dtype)
+    with torch.no_grad():
+        weight += noise @ unseen
+    after = layer_updates(rule, changed, few, given)
+    for below in before:
+        if "readout" not in below:
+            assert torch.allclose(before[below], after[below], rtol=1e-9, atol=1e-12), below
+
+
+def test_backprop_does_read_them(tiny: Network, toy: Batch, given: Given) -> None:
+    """The law above can fail: the updates of backprop move."""
+    few = Batch(toy.images[:3], toy.labels[:3])
+    seen = next(tiny.respond(few.images)).activations["IT"]
+    unseen = torch.eye(8, dtype=seen.dtype) - torch.linalg.pinv(seen) @ seen
+    before = layer_updates(LEARNING_RULES["backprop"], tiny, few, given)
+    changed = copy.deepcopy(tiny)
+    with torch.no_grad():
+        changed.get_parameter("connections.IT->readout.op.weight").add_(unseen[:2])
+    after = layer_updates(LEARNING_RULES["backprop"], changed, few, given)
+    name = "connections.V1->IT.op.weight"
+    assert not torch.allclose(before[name], after[name], rtol=1e-3)

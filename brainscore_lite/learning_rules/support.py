@@ -1,0 +1,124 @@
+"""What a rule may find wrong with a network, each in one sentence that says what would work.
+
+Every check returns the sentence, or an empty string where nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from itertools import pairwise
+from typing import Any, cast
+
+from torch import nn
+
+from brainscore_lite.learning_rules.learning_rule import Support
+from brainscore_lite.networks.areas import Area, AreaModule, Dense
+from brainscore_lite.networks.connections import IMAGE
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.network import Network
+
+
+def support(*findings: str) -> Support:
+    """Return whether nothing was found, or else the first finding."""
+    wrong = [finding for finding in findings if finding]
+    return Support(ok=not wrong, reason=wrong[0] if wrong else "")
+
+
+def areas_of(architecture: Any) -> tuple[Area | Dense, ...]:
+    """Return the areas from below to above, the readout last; nothing where there are none."""
+    if isinstance(architecture, ConvNet):
+        return architecture.single_areas
+    if isinstance(architecture, Network):
+        return tuple(cast(AreaModule, area).settings for area in architecture.areas.values())
+    return ()
+
+
+def untrainable(architecture: Any) -> str:
+    """Find that no weight of a module can be trained."""
+    if isinstance(architecture, nn.Module) and not any(
+        p.requires_grad for p in architecture.parameters()
+    ):
+        return (
+            "none of its weights can be trained. Use the rule 'untrained', or set requires_grad on "
+            "the weights to train."
+        )
+    return ""
+
+
+def no_graph_of_areas(architecture: Any) -> str:
+    """Find that an architecture is not made of areas and connections."""
+    if isinstance(architecture, ConvNet | Network):
+        return ""
+    return (
+        f"a {type(architecture).__name__} is no graph of areas whose parts the rule could drive. "
+        "Build it as a ConvNet, or train it with 'backprop'."
+    )
+
+
+def no_chain(architecture: Any) -> str:
+    """Find that signals do not pass from area to area in one single line, in one step."""
+    wrong = no_graph_of_areas(architecture)
+    if wrong:
+        return wrong
+    advice = "Use a feedforward ConvNet, or a rule for any graph such as 'backprop'."
+    if isinstance(architecture, ConvNet):
+        recurrent = architecture.lateral or bool(architecture.feedback)
+        if recurrent or architecture.n_steps > 1:
+            return f"it is recurrent, and the rule needs a chain of areas. {advice}"
+        return ""
+    line = [IMAGE, *architecture.areas]
+    expected = set(pairwise(line))
+    ends = {(each.source, each.target) for each in architecture.connections.values()}
+    if ends != expected or architecture.n_steps > 1:
+        return f"its areas are not joined in one single line. {advice}"
+    return ""
+
+
+def normalised_by(architecture: Any, norms: Set[str], *, why: str) -> str:
+    """Find an area with one of these norms; `why` says what they break.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Network
+    norms : set of str
+        For example {"batch"}.
+    why : str
+        As in "statistics of the batch make examples depend on each other".
+    """
+    for area in areas_of(architecture):
+        for place in ("norm", "post_norm"):
+            if getattr(area, place) in norms:
+                return (
+                    f"area '{area.name}' has {place}='{getattr(area, place)}', but {why}. Set "
+                    f"{place}='none'."
+                )
+    return ""
+
+
+def activated_otherwise(architecture: Any, allowed: Set[str], *, why: str) -> str:
+    """Find an area below the readout whose activation is not among those allowed.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Network
+    allowed : set of str
+        Keys of `ACTIVATIONS`.
+    why : str
+        As in "the rule settles only where activations are bounded".
+    """
+    for area in areas_of(architecture)[:-1]:
+        if area.activation not in allowed:
+            return (
+                f"area '{area.name}' has activation='{area.activation}', but {why}. Choose one of: "
+                f"{', '.join(sorted(allowed))}."
+            )
+    return ""
+
+
+def pooled_by_maximum(architecture: Any, *, why: str) -> str:
+    """Find an area whose connection pools by maximum."""
+    for area in areas_of(architecture):
+        pools = (area.pool_in, getattr(area, "pool_out", None))
+        if any(pool is not None and pool.method == "max" for pool in pools):
+            return f"area '{area.name}' pools by maximum, but {why}. Use Pool('average', ...)."
+    return ""
