@@ -13,10 +13,28 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     UnsupportedNetworkError,
 )
+from brainscore_lite.learning_rules.shuffled_labels import ShuffledLabels
 from brainscore_lite.learning_rules.untrained import Untrained
 
 #: Every rule with the settings of its paper, by name.
-LEARNING_RULES: dict[str, LearningRule] = {rule.name: rule for rule in (Backprop(), Untrained())}
+LEARNING_RULES: dict[str, LearningRule] = {
+    rule.name: rule
+    for rule in (
+        Backprop(),
+        # transport
+        # perturbation
+        # hebbian
+        # energy
+        # predictive_coding
+        # target
+        # local
+        # self_supervised
+        # temporal
+        # controls
+        ShuffledLabels(),
+        Untrained(),
+    )
+}
 
 __all__ = [
     "LEARNING_RULES",
@@ -28,6 +46,7 @@ __all__ = [
     "LearningRule",
     "ParameterGroup",
     "Phase",
+    "ShuffledLabels",
     "StepInfo",
     "Support",
     "UnsupportedNetworkError",

@@ -64,10 +64,12 @@ class Backprop:
             If the network has no trainable weights.
         """
         check_support(self, network)
-        return _BackpropEstimator(network, generator)
+        return BackpropEstimator(network, generator)
 
 
-class _BackpropEstimator(Estimator):
+class BackpropEstimator(Estimator):
+    """Backprop bound to a network."""
+
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of the mean cross-entropy."""
         if batch.labels is None:

@@ -132,3 +132,19 @@ def test_refuses_images_and_labels_that_do_not_fit(
 ) -> None:
     with pytest.raises(ContractError, match=sentence):
         prepared(dataclasses.replace(images, **wrong), Preprocessing(size=8))
+
+
+def test_labels_are_dealt_out_anew_once_for_the_whole_run(images: Any) -> None:
+    whole = prepared(images, Preprocessing(size=8), seed=3)
+    shuffled = Phase(name="training", shuffled_labels=True)
+    told = whole.labels_told(shuffled)
+    true = whole.labels_told(LABELLED)
+    assert told is not None
+    assert true is not None
+    assert torch.equal(told.sort().values, true.sort().values)
+    assert 0.3 < (told == true).double().mean() < 0.7
+    assert torch.equal(told, whole.labels_told(shuffled))
+    batch, unshuffled = (next(whole.epoch(1, phase)) for phase in (shuffled, LABELLED))
+    assert torch.equal(batch.images, unshuffled.images)
+    assert not torch.equal(batch.labels, unshuffled.labels)
+    assert whole.labels_told(Phase(name="training", labels=False)) is None
