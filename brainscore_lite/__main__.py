@@ -245,7 +245,10 @@ def train(
     training = Training(architecture, images, config, rule)
     trained = train_network(training, folder=output, progress=not quiet)
     row = {"model": trained.name, "images": images, "epochs": trained.epoch, "folder": str(output)}
-    _print([row | {f"{k} accuracy": v for k, v in trained.accuracies.items()}], as_json)
+    row |= {f"{k} accuracy": v for k, v in trained.accuracies.items()}
+    _print([row | {"card": trained.card.to_dict()} if as_json else row], as_json)
+    if not as_json:
+        print(trained.card)
 
 
 @app.command(epilog="Example: brainscore-lite demo --output results/demo")

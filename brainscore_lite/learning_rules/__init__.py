@@ -1,6 +1,7 @@
 """Learning rules: one file per family, one entry in `LEARNING_RULES` for each rule."""
 
 from brainscore_lite.learning_rules.backprop import Backprop
+from brainscore_lite.learning_rules.energy.dual_propagation import DualPropagation
 from brainscore_lite.learning_rules.learning_rule import (
     LOCALITIES,
     REQUIREMENTS,
@@ -12,8 +13,49 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     UnsupportedNetworkError,
+    distinct,
 )
+from brainscore_lite.learning_rules.local import (
+    CLAPP,
+    ForwardForward,
+    GreedyInfoMax,
+    LocalLosses,
+    SyntheticGradients,
+)
+from brainscore_lite.learning_rules.perturbation import (
+    ForwardGradient,
+    NodePerturbation,
+    WeightPerturbation,
+)
+from brainscore_lite.learning_rules.predictive_coding import (
+    FixedPredictionCoding,
+    IncrementalPredictiveCoding,
+    NudgedPredictiveCoding,
+    PredictiveCoding,
+    ZeroDivergenceInferenceLearning,
+)
+from brainscore_lite.learning_rules.self_supervised import SimCLR, VICReg
 from brainscore_lite.learning_rules.shuffled_labels import ShuffledLabels
+from brainscore_lite.learning_rules.target import (
+    DifferenceTargetPropagation,
+    DirectDifferenceTargetPropagation,
+    LocalDifferenceReconstruction,
+    TargetPropagation,
+)
+from brainscore_lite.learning_rules.transport import (
+    BurstDependent,
+    DirectFeedbackAlignment,
+    DirectRandomTargetProjection,
+    FeedbackAlignment,
+    KolenPollack,
+    SignSymmetry,
+    WeightMirror,
+)
+from brainscore_lite.learning_rules.temporal import (
+    BackpropThroughTime,
+    EligibilityTraces,
+    RealTimeRecurrentLearning,
+)
 from brainscore_lite.learning_rules.untrained import Untrained
 
 #: Every rule with the settings of its paper, by name.
@@ -22,14 +64,53 @@ LEARNING_RULES: dict[str, LearningRule] = {
     for rule in (
         Backprop(),
         # transport
+        FeedbackAlignment(),
+        DirectFeedbackAlignment(),
+        SignSymmetry("usf"),
+        SignSymmetry("brsf"),
+        SignSymmetry("frsf"),
+        WeightMirror(),
+        KolenPollack(),
+        DirectRandomTargetProjection(),
+        BurstDependent(),
         # perturbation
+        WeightPerturbation(),
+        NodePerturbation(),
+        ForwardGradient(),
         # hebbian
         # energy
+        DualPropagation(),
         # predictive_coding
+        FixedPredictionCoding(),
+        ZeroDivergenceInferenceLearning(),
+        PredictiveCoding(),
+        IncrementalPredictiveCoding(),
+        NudgedPredictiveCoding("positive"),
+        NudgedPredictiveCoding("negative"),
+        NudgedPredictiveCoding("centered"),
         # target
+        TargetPropagation(),
+        DifferenceTargetPropagation(),
+        DirectDifferenceTargetPropagation(),
+        LocalDifferenceReconstruction(),
         # local
+        ForwardForward(),
+        LocalLosses("pred"),
+        LocalLosses("sim"),
+        LocalLosses("predsim"),
+        GreedyInfoMax(),
+        CLAPP(),
+        SyntheticGradients(),
         # self_supervised
+        SimCLR(),
+        VICReg(),
         # temporal
+        BackpropThroughTime(),
+        BackpropThroughTime(horizon=5),
+        RealTimeRecurrentLearning(),
+        EligibilityTraces("snap1"),
+        EligibilityTraces("e_prop"),
+        EligibilityTraces("rflo"),
         # controls
         ShuffledLabels(),
         Untrained(),
@@ -37,18 +118,49 @@ LEARNING_RULES: dict[str, LearningRule] = {
 }
 
 __all__ = [
+    "CLAPP",
     "LEARNING_RULES",
     "LOCALITIES",
     "REQUIREMENTS",
     "Backprop",
+    "BackpropThroughTime",
     "Batch",
+    "BurstDependent",
+    "DifferenceTargetPropagation",
+    "DirectDifferenceTargetPropagation",
+    "DirectFeedbackAlignment",
+    "DirectRandomTargetProjection",
+    "DualPropagation",
+    "EligibilityTraces",
     "Estimator",
+    "FeedbackAlignment",
+    "FixedPredictionCoding",
+    "ForwardForward",
+    "ForwardGradient",
+    "GreedyInfoMax",
+    "IncrementalPredictiveCoding",
+    "KolenPollack",
     "LearningRule",
+    "LocalDifferenceReconstruction",
+    "LocalLosses",
+    "NodePerturbation",
+    "NudgedPredictiveCoding",
     "ParameterGroup",
     "Phase",
+    "PredictiveCoding",
+    "RealTimeRecurrentLearning",
     "ShuffledLabels",
+    "SignSymmetry",
+    "SimCLR",
     "StepInfo",
     "Support",
+    "SyntheticGradients",
+    "TargetPropagation",
     "UnsupportedNetworkError",
     "Untrained",
+    "VICReg",
+    "WeightMirror",
+    "WeightPerturbation",
+    "ZeroDivergenceInferenceLearning",
+    "distinct",
 ]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules import support
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -44,16 +45,8 @@ class Backprop:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def supports(self, architecture: Any) -> Support:
-        """Accept whatever has weights to train."""
-        if isinstance(architecture, nn.Module) and not any(
-            p.requires_grad for p in architecture.parameters()
-        ):
-            return Support(
-                ok=False,
-                reason="none of its weights can be trained. Use the rule 'untrained', or set "
-                "requires_grad on the weights to train.",
-            )
-        return Support(ok=True)
+        """Accept whatever has weights to train and derivatives throughout."""
+        return support.support(support.untrainable(architecture), support.black_box(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -61,7 +54,7 @@ class Backprop:
         Raises
         ------
         UnsupportedNetworkError
-            If the network has no trainable weights.
+            If the network has no trainable weights, or a stage of unknown derivative.
         """
         check_support(self, network)
         return BackpropEstimator(network, generator)

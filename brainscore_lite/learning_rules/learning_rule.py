@@ -6,7 +6,7 @@ writes ``p.grad`` for what it trains; the loop owns the optimiser, the data and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -60,7 +60,7 @@ class Phase:
         By default the epochs that the training configuration asks for.
     labels : bool
         Whether batches carry labels. Without them a rule is unsupervised by construction.
-    shuffled_labels : bool
+    shuffled : bool
         Whether the labels are dealt out anew among the training images, once for the whole run.
     views : int
         How many augmented views of each image batches carry.
@@ -73,7 +73,7 @@ class Phase:
     name: str
     epochs: int | None = None
     labels: bool = True
-    shuffled_labels: bool = False
+    shuffled: bool = False
     views: int = 0
     optimizer: Literal["sgd", "adam"] | None = None
     lr: float | None = None
@@ -296,3 +296,36 @@ def check_support(rule: LearningRule, network: nn.Module) -> None:
     support = rule.supports(network)
     if not support.ok:
         raise UnsupportedNetworkError(f"{rule.name} cannot train this network: {support.reason}")
+
+
+def distinct(rules: Iterable[LearningRule]) -> dict[str, tuple[str, ...]]:
+    """Group rules that train one and the same network.
+
+    All rules of exactness "bp" follow one gradient, so in a comparison of what networks represent
+    they are one model, whatever they cost.
+
+    Parameters
+    ----------
+    rules : iterable of LearningRule
+
+    Returns
+    -------
+    dict of str to tuple of str
+        By the first rule of each group, the names of all its rules, in the order given.
+
+    Examples
+    --------
+    >>> from brainscore_lite.learning_rules import Backprop, BackpropThroughTime, Untrained
+    >>> distinct([Backprop(), Untrained(), BackpropThroughTime()])
+    {'backprop': ('backprop', 'bptt'), 'untrained': ('untrained',)}
+    """
+    groups: dict[str, tuple[str, ...]] = {}
+    exact = ""
+    for rule in rules:
+        if rule.exactness == "bp" and exact:
+            groups[exact] += (rule.name,)
+            continue
+        groups[rule.name] = (rule.name,)
+        if rule.exactness == "bp":
+            exact = rule.name
+    return groups

@@ -60,4 +60,4 @@ class ShuffledLabels:
 class _ShuffledLabelsEstimator(BackpropEstimator):
     def phases(self) -> tuple[Phase, ...]:
         """Return one phase whose labels are dealt out anew."""
-        return (Phase(name="training", shuffled_labels=True),)
+        return (Phase(name="training", shuffled=True),)

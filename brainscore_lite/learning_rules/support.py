@@ -13,8 +13,10 @@ from torch import nn
 
 from brainscore_lite.learning_rules.learning_rule import Support
 from brainscore_lite.networks.areas import Area, AreaModule, Dense
+from brainscore_lite.networks.black_box import BlackBox
 from brainscore_lite.networks.connections import IMAGE
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.network import Network
 
 
@@ -42,6 +44,19 @@ def untrainable(architecture: Any) -> str:
             "none of its weights can be trained. Use the rule 'untrained', or set requires_grad on "
             "the weights to train."
         )
+    return ""
+
+
+def black_box(architecture: Any) -> str:
+    """Find a stage of unknown function, through which no derivative passes."""
+    if isinstance(architecture, nn.Module):
+        for name, part in architecture.named_modules():
+            if isinstance(part, BlackBox):
+                return (
+                    f"'{name}' is a black box, through which no derivative passes. Use "
+                    "'node_perturbation' or 'weight_perturbation', which need none, or a rule that "
+                    "learns area by area, such as 'forward_forward'."
+                )
     return ""
 
 
@@ -122,3 +137,20 @@ def pooled_by_maximum(architecture: Any, *, why: str) -> str:
         if any(pool is not None and pool.method == "max" for pool in pools):
             return f"area '{area.name}' pools by maximum, but {why}. Use Pool('average', ...)."
     return ""
+
+
+def no_sequence(architecture: Any) -> str:
+    """Find that an architecture cannot be run step by step."""
+    if isinstance(architecture, ElmanNetwork):
+        return ""
+    return no_graph_of_areas(architecture)
+
+
+def no_elman_network(architecture: Any) -> str:
+    """Find that an architecture is not the small recurrent network of rules online in time."""
+    if isinstance(architecture, ElmanNetwork):
+        return ""
+    return (
+        f"derivatives are carried forward in time for an ElmanNetwork only, and this is a "
+        f"{type(architecture).__name__}. Use an ElmanNetwork, or train it with 'bptt'."
+    )

@@ -2,8 +2,10 @@
 
 from brainscore_lite.networks.architectures import ALEXNET, ARCHITECTURES, SMALL_CNN
 from brainscore_lite.networks.areas import ACTIVATIONS, Area, Dense
+from brainscore_lite.networks.black_box import BlackBox, put_black_box
 from brainscore_lite.networks.connections import Connection, Pool
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.gabor import GaborEnergy, GaborNetwork
 from brainscore_lite.networks.model import Model, Step
 from brainscore_lite.networks.network import Edge, Network, Node
@@ -21,10 +23,12 @@ __all__ = [
     "ARCHITECTURES",
     "SMALL_CNN",
     "Area",
+    "BlackBox",
     "Connection",
     "ConvNet",
     "Dense",
     "Edge",
+    "ElmanNetwork",
     "GaborEnergy",
     "GaborNetwork",
     "Model",
@@ -35,6 +39,7 @@ __all__ = [
     "Step",
     "WrappedModel",
     "efficientnet_lite0",
+    "put_black_box",
     "resnet_cifar",
     "squeezenet1_1",
     "wrap",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,8 @@ def fit(
     Returns
     -------
     TrainedModel
+        Its `card` says what was trained and at what cost, and warns of layers that hardly moved;
+        a folder holds it as card.json.
 
     Raises
     ------
@@ -88,16 +91,19 @@ def fit(
         minibatches = _prepared(images, estimator, config=config)
         loop = TrainingLoop(estimator, minibatches, config=config, folder=run, progress=progress)
         loop.run()
+        model = TrainedModel.of(
+            estimator,
+            rule,
+            config=config,
+            history=History.from_rows(loop.rows),
+            epoch=loop.done,
+            before=before,
+        )
         if run is not None:
-            run.finish(estimator, loop.rows, epoch=loop.done)
-    return TrainedModel.of(
-        estimator,
-        rule,
-        config=config,
-        history=History.from_rows(loop.rows),
-        epoch=loop.done,
-        before=before,
-    )
+            run.finish(estimator, loop.rows, card=model.card.to_dict(), epoch=loop.done)
+    for warning in model.card.warnings:
+        warnings.warn(f"{model.name}: {warning}.", stacklevel=2)
+    return model
 
 
 @contextmanager

@@ -72,6 +72,7 @@ class TrainingLoop:
         self.optimizer: torch.optim.Optimizer | None = None
         self.rows: list[dict[str, Any]] = []
         self.done = 0
+        self.n_updates = 0
         self._sample = minibatches.probe(N_TRAINING_IMAGES_MEASURED)
         self._bar = Progress(
             "{task.description}",
@@ -131,7 +132,9 @@ class TrainingLoop:
         )
 
     def _train(self, epoch: Epoch) -> None:
-        start, loss, residual, n_correct, n_seen = time.perf_counter(), 0.0, 0.0, 0, 0
+        start, cpu = time.perf_counter(), time.process_time()
+        loss, residual, n_correct, n_seen = 0.0, 0.0, 0, 0
+        self.n_updates = 0
         self.estimator.train()
         # Foreign modules (dropout) draw from torch's own stream, which `fit` restores afterwards.
         stream = torch_generator(self.config.seed, "training", "modules", str(epoch.number))
@@ -157,6 +160,9 @@ class TrainingLoop:
             loss=loss / n_seen,
             accuracy=None if info.n_correct is None else n_correct / n_seen,
             seconds=time.perf_counter() - start,
+            images=n_seen,
+            updates=self.n_updates,
+            cpu_seconds=time.process_time() - cpu,
             **({"settling_residual": residual / n_seen} if settled else {}),
         )
 
@@ -180,6 +186,7 @@ class TrainingLoop:
 
     def _step(self) -> None:
         if self.optimizer is not None:
+            self.n_updates += 1
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
 

@@ -16,7 +16,8 @@ from brainscore_lite.learning_rules.learning_rule import Batch, Phase
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator, torch_generator
 from brainscore_lite.stimuli import LUMINANCE, Preprocessing
-from brainscore_lite.training.settings import Augmentation, TrainingConfig
+from brainscore_lite.training.augmentation import augmented
+from brainscore_lite.training.settings import TrainingConfig
 
 _RESIZED_AT_ONCE = 4096
 
@@ -174,9 +175,9 @@ class Minibatches:
         labels = self.splits["train"].labels
         if not phase.labels:
             return None
-        if not phase.shuffled_labels:
+        if not phase.shuffled:
             return labels
-        deal = torch_generator(self.config.seed, "training", "shuffled_labels")
+        deal = torch_generator(self.config.seed, "training", "shuffled")
         return labels[torch.randperm(len(labels), generator=deal).to(labels.device)]
 
     def views(self, pixels: Tensor, n_views: int, *, rng: torch.Generator) -> Tensor | None:
@@ -229,35 +230,6 @@ class Minibatches:
         return (channels * gain - offset).permute(0, 3, 1, 2)
 
 
-def augmented(pixels: Tensor, augmentation: Augmentation, *, rng: torch.Generator) -> Tensor:
-    """Flip and shift each image at random, all images at once.
-
-    Parameters
-    ----------
-    pixels : Tensor, shape (batch, height, width, channels)
-    augmentation : Augmentation
-    rng : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    Tensor, shape (batch, height, width, channels)
-    """
-    if augmentation == Augmentation():
-        return pixels
-    n, height, width, _ = pixels.shape
-    reach = augmentation.shift
-    down, right = torch.randint(-reach, reach + 1, (2, n, 1), generator=rng)
-    rows = _reflected(torch.arange(height) + down, height)
-    columns = _reflected(torch.arange(width) + right, width)
-    if augmentation.flip:
-        mirrored = torch.rand((n, 1), generator=rng) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    image = torch.arange(n)[:, None, None]
-    rows, columns, image = (each.to(pixels.device) for each in (rows, columns, image))
-    return pixels[image, rows[:, :, None], columns[:, None, :]]
-
-
 def stratified(
     labels: NDArray[np.int64], fraction: float, *, rng: np.random.Generator, name: str
 ) -> NDArray[np.bool_]:
@@ -292,12 +264,6 @@ def stratified(
             )
         kept[rng.permutation(members)[:n_kept]] = True
     return kept
-
-
-def _reflected(positions: Tensor, length: int) -> Tensor:
-    last = max(length - 1, 1)
-    folded = positions.remainder(2 * last)
-    return torch.minimum(folded, 2 * last - folded).clamp(max=length - 1)
 
 
 def _checked(images: LabelledImages, part: str) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:

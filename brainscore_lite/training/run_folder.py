@@ -31,7 +31,8 @@ class RunFolder:
     """Files of one training run; each is written whole or not at all.
 
     ``config.json`` (what was asked for), ``checkpoints/epoch_000.safetensors`` and so on,
-    ``history.csv``, ``progress.safetensors`` (everything needed to go on; removed at the end)
+    ``history.csv``, ``card.json``, ``progress.safetensors`` (everything needed to go on; removed at
+    the end)
     and ``weights.safetensors``, whose presence says that training is finished.
 
     Parameters
@@ -127,9 +128,17 @@ class RunFolder:
             int(metadata["epoch"]), estimator, optimizer, json.loads(metadata["history"])
         )
 
-    def finish(self, estimator: Estimator, rows: list[dict[str, Any]], *, epoch: int) -> None:
+    def finish(
+        self,
+        estimator: Estimator,
+        rows: list[dict[str, Any]],
+        *,
+        card: dict[str, Any],
+        epoch: int,
+    ) -> None:
         """Keep the final state and mark the run as finished."""
         History.from_rows(rows).save(self.path / "history.csv")
+        save_json(card, self.path / "card.json")
         _save_state(estimator, self.path / "weights.safetensors", epoch=epoch)
         (self.path / "progress.safetensors").unlink(missing_ok=True)
         for half_written in self.path.rglob(".*.safetensors"):  # left by a kill

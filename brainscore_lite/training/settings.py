@@ -28,14 +28,50 @@ class Augmentation:
         Mirror left and right with probability 1/2.
     shift : int
         Largest shift in pixels, uniform in both directions; edges are filled by reflection.
+    crop_scale : float
+        Smallest share of the image's area that a crop keeps, uniform from there to 1. Crops are
+        resized to the size of the image, bilinearly; 1 keeps the whole image.
+    crop_aspect : float
+        Largest ratio of a crop's sides; its logarithm is uniform, wide and tall alike.
+    brightness, contrast, saturation : float
+        The image is scaled by a factor between 1 - brightness and 1 + brightness, then its distance
+        to its own mean luminance by one of 1 -+ contrast, and that to its gray version by one of
+        1 -+ saturation; all uniform. 0 changes nothing.
+    gray : float
+        Probability that an image loses its colour.
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
     """
 
     flip: bool = False
     shift: int = 0
+    crop_scale: float = 1.0
+    crop_aspect: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    gray: float = 0.0
 
     def __post_init__(self) -> None:
         if self.shift < 0:
             raise ContractError(f"augmentation: shift is {self.shift}, expected at least 0 pixels.")
+        if not 0 < self.crop_scale <= 1:
+            raise ContractError(
+                f"augmentation: crop_scale is {self.crop_scale}, expected a share of the image's "
+                "area above 0 and at most 1."
+            )
+        if not 1 <= self.crop_aspect < float("inf"):
+            raise ContractError(
+                f"augmentation: crop_aspect is {self.crop_aspect}, expected a ratio of at least 1."
+            )
+        for name in ("brightness", "contrast", "saturation", "gray"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ContractError(
+                    f"augmentation: {name} is {getattr(self, name)}, expected a number from 0 to 1."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from brainscore_lite.networks.model import Model, Step
 from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import torch_generator
 from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.training.card import Card, card_of
 from brainscore_lite.training.history import History
 from brainscore_lite.training.measurement import weight_change
 from brainscore_lite.training.run_folder import RunFolder, differences
@@ -123,6 +124,19 @@ class TrainedModel:
             history=history,
             epoch=epoch,
             weight_change=weight_change(before, estimator),
+        )
+
+    @property
+    def card(self) -> Card:
+        """What one must know of the training before believing the model's scores."""
+        return card_of(
+            self.estimator,
+            self.rule,
+            name=self.name,
+            config=self.config,
+            history=self.history,
+            epoch=self.epoch,
+            weight_change=self.weight_change,
         )
 
     @property

@@ -23,14 +23,28 @@ from brainscore_lite.learning_rules import (
 )
 from brainscore_lite.learning_rules.learning_rule import Exactness
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.network import Network
+from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.training.measurement import layer_of
 
 each_rule = pytest.mark.parametrize("rule", LEARNING_RULES.values(), ids=list(LEARNING_RULES))
 
+
+def elman(generator: torch.Generator) -> nn.Module:
+    """Make the network of the rules that are online in time."""
+    eye = Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    return ElmanNetwork(6, 2, generator=generator, preprocessing=eye, tau=2.0)
+
+
 #: Rules that cannot train the convolutional network `tiny` name here what they are tried on
 #: instead: settings for the 8 x 8 images and 2 classes of `toy`, or what makes the network.
-NETWORK_OF: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {}
+NETWORK_OF: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
+    "rtrl": elman,
+    "snap1": elman,
+    "e_prop": elman,
+    "rflo": elman,
+}
 
 #: Steps in each phase and learning rate with which a rule learns the toy, if not 60 and 0.1.
 TOY_TRAINING: dict[str, tuple[int, float]] = {}

@@ -17,4 +17,4 @@ def test_is_backprop_on_what_it_is_told(tiny: nn.Module, toy: Batch) -> None:
 def test_asks_for_shuffled_labels(tiny: nn.Module) -> None:
     (phase,) = ShuffledLabels().bind(tiny, torch.Generator()).phases()
     assert phase.labels
-    assert phase.shuffled_labels
+    assert phase.shuffled

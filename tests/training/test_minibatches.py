@@ -136,7 +136,7 @@ def test_refuses_images_and_labels_that_do_not_fit(
 
 def test_labels_are_dealt_out_anew_once_for_the_whole_run(images: Any) -> None:
     whole = prepared(images, Preprocessing(size=8), seed=3)
-    shuffled = Phase(name="training", shuffled_labels=True)
+    shuffled = Phase(name="training", shuffled=True)
     told = whole.labels_told(shuffled)
     true = whole.labels_told(LABELLED)
     assert told is not None

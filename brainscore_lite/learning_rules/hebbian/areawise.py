@@ -1,0 +1,245 @@
+"""Unsupervised learning in which each area of a chain learns from what it sees itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    ParameterGroup,
+    Phase,
+    StepInfo,
+    Support,
+)
+from brainscore_lite.learning_rules.linear_readout import (
+    READOUT_PHASE,
+    readout_group,
+    train_readout,
+)
+from brainscore_lite.learning_rules.stages import Stage, stages
+from brainscore_lite.learning_rules.support import no_chain, support, untrainable
+from brainscore_lite.networks.connections import Convolution, Operation
+from brainscore_lite.networks.network import Network
+
+#: Share of the way that a bias moves, in one batch, to what centres the drive.
+CENTRING_RATE = 0.1
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What an area sees of a batch, and how its weights answer.
+
+    Parameters
+    ----------
+    index : int
+        Of the area, from below.
+    stage : Stage
+    seen : Tensor, shape (batch, ...)
+        x: what the weights of the connection are applied to, after its first pooling. In
+        convolutions, each patch of it is a sample.
+    drive : Tensor, shape (batch, units) or (batch, channels, rows, columns)
+        W x: what the weights make of it, before the second pooling and the bias.
+    """
+
+    index: int
+    stage: Stage
+    seen: Tensor
+    drive: Tensor
+
+    @property
+    def n_samples(self) -> int:
+        """Images, or positions in all images: how often each weight was used."""
+        return self.drive.numel() // self.drive.shape[1]
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """W, of shape (units, ...)."""
+        return self.stage.connection.op.weight
+
+    @cached_property
+    def mean_drive(self) -> Tensor:
+        """W <x>, shape (units,)."""
+        return per_sample(self.drive).mean(dim=1)
+
+    @cached_property
+    def mean_seen(self) -> Tensor:
+        """<x>, shaped like the weights of one unit: (1, ...)."""
+        return self.correlation(torch.ones_like(self.drive[:, :1])) / self.n_samples
+
+    @cached_property
+    def mean_square(self) -> Tensor:
+        """<|x|^2>, shape ()."""
+        everywhere = torch.ones_like(self.drive[:, :1])
+        square = correlation(self.stage.connection.op, self.seen.square(), everywhere)
+        return square.sum() / self.n_samples
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """<|x - <x>|^2>, shape ()."""
+        tiny = torch.finfo(self.drive.dtype).tiny
+        return (self.mean_square - self.mean_seen.square().sum()).clamp_min(tiny)
+
+    def centred_drive(self) -> Tensor:
+        """Return W (x - <x>), shaped like `drive`."""
+        return self.drive - over_units(self.mean_drive, self.drive)
+
+    def correlation(self, postsynaptic: Tensor) -> Tensor:
+        """Return sum over samples of y x^T, shaped like the weights of as many units."""
+        return correlation(self.stage.connection.op, self.seen, postsynaptic)
+
+    def centred_correlation(self, postsynaptic: Tensor) -> Tensor:
+        """Return sum over samples of y (x - <x>)^T."""
+        total = per_sample(postsynaptic).sum(dim=1)
+        found = self.correlation(postsynaptic)
+        return found.sub_(over_weights(total, found) * self.mean_seen)
+
+
+def correlation(op: Operation, seen: Tensor, postsynaptic: Tensor) -> Tensor:
+    """Sum presynaptic times postsynaptic activity over the batch, and over positions.
+
+    C_ki = sum_s y_k(s) x_i(s), the product that the gradient of a weight is made of.
+
+    Parameters
+    ----------
+    op : Convolution or FullyConnected
+    seen : Tensor, shape (batch, ...)
+        Input of `op`.
+    postsynaptic : Tensor, shape (batch, n_units, ...)
+        Laid out as the output of `op`; any number of units.
+
+    Returns
+    -------
+    Tensor, shape (n_units, ...)
+        As the weight of `op`.
+    """
+    if isinstance(op, Convolution):
+        shape = (postsynaptic.shape[1], *op.weight.shape[1:])
+        return nn.grad.conv2d_weight(
+            seen, shape, postsynaptic, stride=op.stride, padding=op.padding
+        )
+    return postsynaptic.T @ seen.flatten(1)
+
+
+def per_sample(values: Tensor) -> Tensor:
+    """Lay activity (batch, units, ...) out as (units, samples)."""
+    return values.transpose(0, 1).flatten(1)
+
+
+def over_weights(values: Tensor, weight: Tensor) -> Tensor:
+    """Shape values of units, (units,), so that they multiply weights, (units, ...)."""
+    return values.view(-1, *(1,) * (weight.ndim - 1))
+
+
+def over_units(values: Tensor, activity: Tensor) -> Tensor:
+    """Shape values of units, (units,), so that they join activity, (batch, units, ...)."""
+    return values.view(-1, *(1,) * (activity.ndim - 2))
+
+
+def chain_support(architecture: Any, *findings: str) -> Support:
+    """Return whether a network is a chain with weights to train, and nothing else was found."""
+    return support(untrainable(architecture), no_chain(architecture), *findings)
+
+
+class AreawiseEstimator(Estimator):
+    """Areas learn all at once without labels, then the readout learns on fixed features.
+
+    A rule says in `learn` how one area changes; no area knows of those above it.
+
+    Parameters
+    ----------
+    network : Network
+        A chain of areas.
+    generator : torch.Generator
+    rule : str
+        Name, for messages.
+    phase : Phase
+        Of the areas; names its learning rate.
+    """
+
+    def __init__(
+        self, network: nn.Module, generator: torch.Generator, *, rule: str, phase: Phase
+    ) -> None:
+        super().__init__(network, generator)
+        self.chain = cast(Network, network)
+        self.rule_name = rule
+        self.areas_phase = phase
+        self.areas = stages(self.chain)[:-1]
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phase of the areas, without labels, and that of the readout."""
+        return (self.areas_phase, READOUT_PHASE)
+
+    @property
+    def reads_out(self) -> bool:
+        """Whether the readout is trained now."""
+        return self.phase is not None and self.phase.name == READOUT_PHASE.name
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return what the current phase trains; areas without decay: their norm is the rule's."""
+        if self.reads_out:
+            return [readout_group(self.chain)]
+        groups = []
+        for index, stage in enumerate(self.areas):
+            parameters, rates = self.trained(index, stage), (self.lr_multiplier(index),)
+            if len(parameters) > 1:
+                rates = (*rates, self.bias_multiplier(index))
+            groups += [
+                ParameterGroup((parameter,), lr_multiplier=rate, weight_decay=0.0)
+                for parameter, rate in zip(parameters, rates, strict=True)
+            ]
+        return groups
+
+    def trained(self, index: int, stage: Stage) -> tuple[nn.Parameter, ...]:
+        """Return what an area learns: its weights and, where the rule trains it, its bias."""
+        weight, bias = stage.connection.op.weight, stage.area.bias
+        if not weight.requires_grad:
+            return ()
+        if bias is None or not bias.requires_grad or not self.trains_biases:
+            return (weight,)
+        return (weight, bias)
+
+    @property
+    def trains_biases(self) -> bool:
+        """Whether biases are trained."""
+        return True
+
+    def lr_multiplier(self, index: int) -> float:
+        """Return the learning rate of an area's weights relative to that of the phase."""
+        return 1.0
+
+    def bias_multiplier(self, index: int) -> float:
+        """Return the same for its bias: by default it moves by `CENTRING_RATE` of the way."""
+        return CENTRING_RATE / cast(float, self.areas_phase.lr)
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the updates of all areas, or the gradient of the readout."""
+        if self.reads_out:
+            self.chain.eval()  # features as they are probed, also where a norm knows batches
+            return train_readout(self.chain, batch, rule=self.rule_name)
+        loss = torch.zeros((), dtype=batch.images.dtype, device=batch.images.device)
+        with torch.no_grad():
+            responses = self.chain.entering(batch.images)
+            for index, stage in enumerate(self.areas):
+                seen = stage.connection.pool_in(responses)
+                drive = stage.connection.op(seen)
+                if self.trained(index, stage):
+                    loss += self.learn(Sight(index, stage, seen, drive))
+                if index < len(self.areas) - 1:
+                    responses = stage.area([stage.connection.pool_out(drive)])
+        return StepInfo(loss=loss.item())
+
+    def learn(self, sight: Sight) -> Tensor:
+        """Write the update of one area and return its objective, shape ()."""
+        raise NotImplementedError
+
+    def centre(self, sight: Sight) -> None:
+        """Write the update with which an area's bias follows -W <x>."""
+        bias = sight.stage.area.bias
+        if bias is not None and bias.requires_grad:
+            bias.grad = sight.mean_drive + bias

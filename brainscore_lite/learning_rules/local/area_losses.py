@@ -1,0 +1,64 @@
+"""Areas cut off from each other, and what a loss of their own reads of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.networks.connections import Connection
+from brainscore_lite.networks.model import READOUT
+from brainscore_lite.networks.network import Network
+
+
+def detached(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+    """Carry activations to an area without a way back: the `carry` of `Network.run`."""
+    return connection(activations.detach(), gain=gain)
+
+
+def trained(module: nn.Module) -> tuple[nn.Parameter, ...]:
+    """Return the parameters of a module that can be trained."""
+    return tuple(p for p in module.parameters() if p.requires_grad)
+
+
+def area_shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every area's activations for one image, the readout's left out."""
+    weight = next(network.parameters())
+    size, channels = network.image_size, network.preprocessing.n_channels
+    shapes: dict[str, tuple[int, ...]] = {}
+    with torch.no_grad():
+        for step in network.respond(weight.new_zeros(1, channels, size, size)):
+            shapes |= {name: tuple(r.shape[1:]) for name, r in step.activations.items()}
+    return {name: shape for name, shape in shapes.items() if name != READOUT}
+
+
+def pooling(shape: tuple[int, ...], units: int) -> int:
+    """Return the side of the smallest squares whose averages are at most so many numbers.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of an area: (channels, rows, columns), or (units,), which is never pooled.
+    units : int
+
+    Returns
+    -------
+    int
+        In pixels of the map; the whole map where even fewer squares are too many.
+    """
+    if len(shape) == 1:
+        return 1
+    channels, rows, columns = shape
+    largest = max(rows, columns)
+    sides = range(1, largest + 1)
+    fits = (k for k in sides if channels * math.ceil(rows / k) * math.ceil(columns / k) <= units)
+    return next(fits, largest)
+
+
+def pooled(activations: Tensor, side: int) -> Tensor:
+    """Average maps over squares and flatten: (batch, channels, rows, columns) to (batch, n)."""
+    if side > 1:
+        activations = functional.avg_pool2d(activations, side, ceil_mode=True)
+    return activations.flatten(1)

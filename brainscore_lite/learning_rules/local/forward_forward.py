@@ -1,0 +1,259 @@
+"""Forward-forward: every layer learns to tell images with the right label from those without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    ParameterGroup,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.local.forward_forward_goodness import (
+    Goodness,
+    GoodnessKind,
+    normalised,
+)
+from brainscore_lite.learning_rules.local.forward_forward_labels import (
+    LabelCode,
+    LabelsAs,
+    labelled_drive,
+)
+from brainscore_lite.learning_rules.local.forward_forward_layers import (
+    OnePassReadout,
+    PeerNormalisation,
+    Probed,
+    contrast_layers,
+    respond_normalised,
+    supports_goodness,
+    trainable,
+)
+from brainscore_lite.learning_rules.stages import stages
+from brainscore_lite.learning_rules.support import areas_of
+from brainscore_lite.networks.areas import Area
+from brainscore_lite.networks.model import Step
+from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
+
+_EXAMPLES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class ForwardForward:
+    """Give images with their own label high goodness and those with a wrong one low goodness.
+
+    h_l = f_l(h_{l-1}^),  h^ = sqrt(d) h / |h|,  g_l = sum_j h_lj^2,
+    L_l = mean log(1 + exp(-+ (g_l - theta))),  dW_l = -lr dL_l / dW_l
+
+    Parameters
+    ----------
+    labels_as : {"automatic", "pixels", "waves"}
+        How a label is written into an image: on its first pixels, or as a wave over the whole
+        image, which convolutions need; by default waves where an area is convolutional.
+    label_strength : float
+        Of the contrast between black and white.
+    goodness : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
+    threshold : float
+        Share of theta of each unit (see `Goodness`).
+    minimised : bool
+        Whether images with their own label are to have low goodness instead.
+    peer_normalisation : float
+        Strength with which the mean activities of a layer's units are drawn together.
+    negatives : {"random", "hard"}
+        Wrong labels are drawn evenly, or as often as the readout takes them for right.
+    prediction : {"goodness", "readout"}
+        By the label with the most goodness in all layers but the first, or by a linear readout of
+        these layers under the neutral label, trained at the same time.
+    probed : {"normalised", "raw"}
+        Whether activations are given as passed on, or with their length.
+
+    References
+    ----------
+    Hinton (2022), arXiv:2212.13345; Scodellaro et al. (2025), doi:10.1038/s41598-025-26235-2
+    (labels for convolutions).
+
+    Examples
+    --------
+    >>> ForwardForward().exactness
+    'none'
+    >>> sorted(ForwardForward(negatives="hard").makes_local)
+    ['separate_error', 'weight_transport']
+    """
+
+    family: ClassVar[str] = "local"
+    name: ClassVar[str] = "forward_forward"
+    citation: ClassVar[str] = "Hinton 2022, arXiv:2212.13345"
+    exactness: ClassVar[Exactness] = "none"
+    ngrad: ClassVar[bool] = False
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+    labels_as: Literal["automatic", "pixels", "waves"] = "automatic"
+    label_strength: float = 4.0
+    goodness: GoodnessKind = "sum_of_squares"
+    threshold: float = 1.0
+    minimised: bool = False
+    peer_normalisation: float = 0.03
+    negatives: Literal["random", "hard"] = "random"
+    prediction: Literal["goodness", "readout"] = "goodness"
+    probed: Probed = "normalised"
+
+    @property
+    def makes_local(self) -> frozenset[str]:
+        """Demands of backprop that it does without; hard negatives wait for the readout."""
+        local = {"weight_transport", "separate_error"}
+        return frozenset(local if self.negatives == "hard" else {*local, "update_locking"})
+
+    @property
+    def needs_readout(self) -> bool:
+        """Whether a readout is trained beside the layers."""
+        return self.negatives == "hard" or self.prediction == "readout"
+
+    def written(self, architecture: Any) -> LabelsAs:
+        """Say how labels are written into the images of an architecture."""
+        if self.labels_as != "automatic":
+            return self.labels_as
+        convolutional = any(isinstance(area, Area) for area in areas_of(architecture))
+        return "waves" if convolutional else "pixels"
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept a chain of areas where examples are apart and activity is free in its length."""
+        found = supports_goodness(architecture)
+        if found.ok and self.written(architecture) == "pixels":
+            n_classes = cast(Any, areas_of(architecture)[-1]).units
+            if n_classes > architecture.image_size**2:
+                return Support(
+                    ok=False,
+                    reason=f"its {n_classes} labels need a pixel each, and its images have "
+                    f"{architecture.image_size**2}. Set labels_as='waves'.",
+                )
+        return found
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network is no chain of areas, or its normalisation mixes examples or fixes the
+            length of activity.
+        """
+        check_support(self, network)
+        return _ForwardForwardEstimator(self, cast(Network, network), generator)
+
+
+class _ForwardForwardEstimator(Estimator):
+    network: Network
+
+    def __init__(self, rule: ForwardForward, network: Network, generator: torch.Generator) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
+        self.goodness = Goodness(rule.goodness, rule.threshold, rule.minimised)
+        *self.hidden, own_readout = stages(network)
+        self.n_classes = cast(Any, own_readout.area.settings).units
+        self.code = LabelCode(
+            network,
+            self.n_classes,
+            written=rule.written(network),
+            strength=rule.label_strength,
+        )
+        sizes = {each.name: _size(each.area.settings) for each in self.hidden}
+        like = next(network.parameters())
+        self.peers = PeerNormalisation(rule.peer_normalisation, sizes, like)
+        self.readout = OnePassReadout(network) if rule.needs_readout else None
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the weights of the hidden layers, and of the readout where it is trained."""
+        trained = trainable([part for stage in self.hidden for part in stage])
+        read = () if self.readout is None else self.readout.parameters_read()
+        return [ParameterGroup((*trained, *read))]
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of each layer's own loss, from one pass of right and wrong labels."""
+        if batch.labels is None:
+            raise ContractError(
+                "forward_forward: the batch has no labels to write into the images. Give it "
+                "labelled images, or use the rule 'forward_forward_unsupervised'."
+            )
+        images, labels = self.network.entering(batch.images), batch.labels
+        n_correct, scores = None, None
+        if self.readout is not None:
+            _, scores = self.readout.train_on(self.code(images), labels)
+            n_correct = int((scores.argmax(dim=1) == labels).sum())
+        wrong = self._wrong(labels, scores)
+        shown = torch.stack([labels, wrong])
+        drive = labelled_drive(self.hidden[0], images, shown, code=self.code)
+        loss = contrast_layers(
+            self.hidden, drive, n_real=len(labels), goodness=self.goodness, peers=self.peers
+        )
+        return StepInfo(loss=loss.item(), n_correct=n_correct)
+
+    def _wrong(self, labels: Tensor, scores: Tensor | None) -> Tensor:
+        device = self.generator.device
+        if self.rule.negatives == "hard" and scores is not None:
+            taken_for_right = scores.softmax(dim=1).clamp_min(1e-6)
+            taken_for_right.scatter_(1, labels.unsqueeze(1), 0.0)
+            drawn = torch.multinomial(taken_for_right.to(device), 1, generator=self.generator)
+            return drawn.squeeze(1).to(labels.device)
+        ahead = torch.randint(
+            1, self.n_classes, labels.shape, generator=self.generator, device=device
+        )
+        return (labels + ahead.to(labels.device)) % self.n_classes
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean cross-entropy of the prediction, with all layers in one graph."""
+        if batch.labels is None:
+            return None
+        return functional.cross_entropy(self.predict(batch.images), batch.labels)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Score the classes by the goodness of each label above the first layer, or by readout.
+
+        Parameters
+        ----------
+        images : Tensor, shape (batch, channels, height, width)
+
+        Returns
+        -------
+        Tensor, shape (batch, n_classes)
+        """
+        images = self.network.entering(images)
+        if self.readout is not None and self.rule.prediction == "readout":
+            return self.readout(self.code(images))
+        at_once = max(1, _EXAMPLES_AT_ONCE // self.n_classes)
+        return torch.cat([self._evidence(some) for some in images.split(at_once)])
+
+    def _evidence(self, images: Tensor) -> Tensor:
+        every = torch.arange(self.n_classes, device=images.device)
+        shown = every.unsqueeze(1).expand(-1, len(images))
+        drive = labelled_drive(self.hidden[0], images, shown, code=self.code)
+        answers = [self.hidden[0].area.respond_to(drive)]
+        for stage in self.hidden[1:]:
+            answers.append(stage(normalised(answers[-1])))
+        judging = answers[1:] or answers
+        total = torch.stack([self.goodness.evidence(each) for each in judging]).sum(dim=0)
+        return total.view(self.n_classes, len(images)).T
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        """Yield the activations under the neutral label; the readout's are the predicted scores."""
+        images = images.to(self.code.keep.device)
+        yield from respond_normalised(
+            self.network,
+            self.code(self.network.entering(images)),
+            layers,
+            probed=self.rule.probed,
+            readout=lambda: self.predict(images),
+        )
+
+
+def _size(settings: Any) -> int:
+    return settings.channels if isinstance(settings, Area) else settings.units

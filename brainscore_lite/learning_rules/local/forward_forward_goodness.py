@@ -1,0 +1,132 @@
+"""Goodness of a layer, and the contrast between real and false examples that a layer learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brainscore_lite.schema import ContractError
+
+GoodnessKind = Literal["sum_of_squares", "mean_of_squares", "absolute", "t_density"]
+GOODNESS_KINDS = ("sum_of_squares", "mean_of_squares", "absolute", "t_density")
+
+#: Below this root mean square a layer counts as silent, and stays as it is.
+_SILENT = 1e-12
+
+
+def normalised(activations: Tensor) -> Tensor:
+    """Give the activity of each example a root mean square of 1, without centring it.
+
+    h^ = sqrt(d) h / |h|, so that only the direction of the activity is passed on; a silent example
+    stays silent.
+
+    Parameters
+    ----------
+    activations : Tensor, shape (batch, ...)
+
+    Returns
+    -------
+    Tensor, of the same shape
+    """
+    n_units = activations[0].numel()
+    length = torch.linalg.vector_norm(activations.flatten(1), dim=1)
+    scale = n_units**0.5 / length.clamp_min(_SILENT * n_units**0.5)
+    return activations * scale.view(-1, *[1] * (activations.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How good a layer finds its input, as the sum or mean of a function of its activities.
+
+    g = sum_j h_j^2 ("sum_of_squares"), mean_j h_j^2 ("mean_of_squares"), sum_j |h_j| ("absolute"),
+    or sum_j log(1 + h_j^2), the negative log of a t-density with one degree of freedom up to a
+    constant ("t_density"). An example is held to be real with probability sigma(g - theta), or
+    sigma(theta - g) where goodness is minimised.
+
+    Parameters
+    ----------
+    kind : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
+    threshold : float
+        Share of theta of each unit: theta is `threshold` for a mean, and for a sum over d units
+        d times `threshold`.
+    minimised : bool
+        Whether real examples are to have low goodness.
+
+    Raises
+    ------
+    ContractError
+        If the kind is unknown.
+    """
+
+    kind: GoodnessKind
+    threshold: float
+    minimised: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in GOODNESS_KINDS:
+            raise ContractError(
+                f"goodness '{self.kind}' is unknown. Choose one of: {', '.join(GOODNESS_KINDS)}."
+            )
+
+    def of(self, activations: Tensor) -> Tensor:
+        """Return the goodness of each example.
+
+        Parameters
+        ----------
+        activations : Tensor, shape (batch, ...)
+
+        Returns
+        -------
+        Tensor, shape (batch,)
+        """
+        flat = activations.flatten(1)
+        if self.kind == "absolute":
+            return flat.abs().sum(dim=1)
+        if self.kind == "t_density":
+            return flat.square().log1p().sum(dim=1)
+        squares = torch.einsum("bi,bi->b", flat, flat)
+        return squares / flat.shape[1] if self.kind == "mean_of_squares" else squares
+
+    def evidence(self, activations: Tensor) -> Tensor:
+        """Return the evidence that each example is real, of shape (batch,): g, or -g."""
+        goodness = self.of(activations)
+        return -goodness if self.minimised else goodness
+
+    def contrast(self, activations: Tensor, n_real: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of a layer and its gradient at the activities, in closed form.
+
+        L = mean_b log(1 + exp(-t_b (g_b - theta))), with t = 1 for the real examples, which come
+        first, and -1 for the false ones.
+
+        Parameters
+        ----------
+        activations : Tensor, shape (batch, ...)
+            Without a graph.
+        n_real : int
+            The first so many examples are real.
+
+        Returns
+        -------
+        loss : Tensor, shape ()
+        gradient : Tensor, of the shape of the activities
+            dL / dh.
+        """
+        n_examples, n_units = len(activations), activations[0].numel()
+        theta = self.threshold * (1 if self.kind == "mean_of_squares" else n_units)
+        above = self.of(activations) - theta
+        target = torch.full_like(above, 1.0 if self.minimised else -1.0)
+        target[:n_real] *= -1.0
+        against = -target * above
+        loss = functional.softplus(against).mean()
+        slope = -target * against.sigmoid() / n_examples
+        slope = slope.view(-1, *[1] * (activations.ndim - 1))
+        if self.kind == "absolute":
+            return loss, slope * activations.sign()
+        if self.kind == "t_density":
+            return loss, slope * (2 * activations / (1 + activations.square()))
+        factor = 2 / n_units if self.kind == "mean_of_squares" else 2
+        return loss, (factor * slope) * activations

@@ -1,0 +1,120 @@
+"""Areas that each contrast views of an image by a loss of their own, then a linear readout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    ParameterGroup,
+    Phase,
+    StepInfo,
+)
+from brainscore_lite.learning_rules.linear_readout import (
+    READOUT_PHASE,
+    readout_group,
+    train_readout,
+)
+from brainscore_lite.learning_rules.local.area_losses import (
+    area_shapes,
+    detached,
+    pooled,
+    pooling,
+    trained,
+)
+from brainscore_lite.learning_rules.self_supervised.views import (
+    VIEWS_PHASE,
+    encoder_parameters,
+    two_views,
+)
+from brainscore_lite.networks.model import device_of
+from brainscore_lite.networks.network import Network
+
+
+class GreedyEstimator(Estimator):
+    """A network whose areas each compare summaries of two views, cut off from each other.
+
+    Parameters
+    ----------
+    network : Network
+    generator : torch.Generator
+        Draws the weights of the comparison from N(0, 1 / fan_in).
+    name : str
+        Of the rule, for messages.
+    pooled_units : int
+        Most numbers in an area's summary.
+    comparisons : tuple of str
+        Names of the square matrices that each area's comparison has.
+    contrast : callable
+        Writes the gradients; called with the estimator and the areas' summaries.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        network: Network,
+        generator: torch.Generator,
+        *,
+        name: str,
+        pooled_units: int,
+        comparisons: tuple[str, ...],
+        contrast: Callable[[GreedyEstimator, Sequence[tuple[str, Tensor]]], Tensor],
+    ) -> None:
+        super().__init__(network, generator)
+        self.name = name
+        self.contrast = contrast
+        weight = next(network.parameters())
+        self.sides: dict[str, int] = {}
+        self.comparisons = nn.ModuleDict()
+        for area, shape in area_shapes(network).items():
+            self.sides[area] = pooling(shape, pooled_units)
+            n = pooled(torch.zeros(1, *shape), self.sides[area]).shape[1]
+            drawn = {
+                each: nn.Parameter(torch.randn(n, n, generator=generator) / n**0.5)
+                for each in comparisons
+            }
+            self.comparisons[area] = nn.ParameterDict(drawn).to(device_of(network), weight.dtype)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return views without labels, then the readout."""
+        return (VIEWS_PHASE, READOUT_PHASE)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return everything below the readout with the comparisons, or the readout."""
+        if self.phase == READOUT_PHASE:
+            return [readout_group(self.network)]
+        below = encoder_parameters(self.network)
+        return [ParameterGroup((*below, *trained(self.comparisons)))]
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of each area's own loss, or that of the readout."""
+        if self.phase == READOUT_PHASE:
+            return train_readout(self.network, batch, rule=self.name)
+        loss = self.contrast(self, self.summaries(batch))
+        return StepInfo(loss=loss.item())
+
+    def summaries(self, batch: Batch) -> list[tuple[str, Tensor]]:
+        """Run the network on both views with its areas cut off from each other.
+
+        Parameters
+        ----------
+        batch : Batch
+            With two views.
+
+        Returns
+        -------
+        list of (area, Tensor of shape (2, batch, units))
+            Averages over squares of each area's maps, at each step that a signal has reached it.
+        """
+        found = []
+        for activations in self.network.run(two_views(batch, rule=self.name), carry=detached):
+            for area, side in self.sides.items():
+                if area in activations:
+                    summary = pooled(activations[area], side)
+                    found.append((area, summary.unflatten(0, (2, -1))))
+        return found

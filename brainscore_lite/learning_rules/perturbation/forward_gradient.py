@@ -1,0 +1,148 @@
+"""Forward gradient: the slope of the loss along a random direction, times that direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn import functional
+
+from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.perturbation.node_perturbation import check_noise
+from brainscore_lite.schema import ContractError
+
+
+@dataclass(frozen=True)
+class ForwardGradient:
+    """Follow a random direction of all weights by the slope of the loss along it.
+
+    dW = -lr mean_k (grad L . v_k) v_k,  v_k ~ N(0, 1), as W in shape
+
+    The slope is a Jacobian-vector product: it is carried forward beside the activations, in the
+    same pass, and nothing is sent back. Exactly unbiased, since E[v v^T] = 1; the variance is in
+    proportion to the number of weights.
+
+    Parameters
+    ----------
+    n_samples : int
+        K, directions per step, each a pass of its own.
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
+    References
+    ----------
+    Baydin, Pearlmutter, Syme, Wood & Torr (2022), arXiv:2202.08587.
+
+    Examples
+    --------
+    >>> ForwardGradient().makes_local == {"separate_error", "distinct_phases"}
+    True
+    """
+
+    n_samples: int = 1
+
+    name: ClassVar[str] = "forward_gradient"
+    family: ClassVar[str] = "perturbation"
+    citation: ClassVar[str] = "Baydin et al. 2022, arXiv:2202.08587"
+    exactness: ClassVar[Exactness] = "bp_limit"
+    ngrad: ClassVar[bool] = False
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "distinct_phases"})
+
+    def __post_init__(self) -> None:
+        check_noise(self.name, sigma=1.0, n_samples=self.n_samples)
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept whatever has weights to train and derivatives throughout."""
+        return support.support(support.untrainable(architecture), support.black_box(architecture))
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network has no trainable weights, or a stage of unknown derivative.
+        """
+        check_support(self, network)
+        return _ForwardGradientEstimator(self, network, generator)
+
+
+class _ForwardGradientEstimator(Estimator):
+    def __init__(
+        self, rule: ForwardGradient, network: nn.Module, generator: torch.Generator
+    ) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
+
+    @torch.no_grad()
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the mean over directions of (grad L . v) v."""
+        if batch.labels is None:
+            raise ContractError(
+                f"{self.rule.name}: the batch has no labels. Give it labelled images."
+            )
+        weights = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for _ in range(self.rule.n_samples):
+            direction = {name: self._drawn(weight) for name, weight in weights.items()}
+            loss, slope, n_correct = slope_along(
+                self.network, batch.images, batch.labels, direction=direction
+            )
+            for name, along in direction.items():
+                total[name].addcmul_(along, slope / self.rule.n_samples)
+        for name, parameter in weights.items():
+            parameter.grad = total[name]
+        return StepInfo(loss=loss.item(), n_correct=n_correct)
+
+    def _drawn(self, weight: Tensor) -> Tensor:
+        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=self.generator.device)
+        return drawn.normal_(generator=self.generator).to(weight.device)
+
+
+def slope_along(
+    network: nn.Module, images: Tensor, labels: Tensor, *, direction: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor, int]:
+    """Return the loss and its slope along a direction of the weights, in one forward pass.
+
+    Parameters
+    ----------
+    network : Module
+    images : Tensor, shape (batch, channels, height, width)
+    labels : int64 Tensor, shape (batch,)
+    direction : mapping of str to Tensor
+        By parameter, of its shape.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        Mean cross-entropy of the batch, in nats.
+    slope : Tensor, shape ()
+        grad L . v
+    n_correct : int
+        Images classified correctly.
+    """
+    weights = dict(network.named_parameters())
+    with forward_ad.dual_level():
+        moving = {n: forward_ad.make_dual(weights[n].detach(), v) for n, v in direction.items()}
+        scores = functional_call(network, moving, images)
+        loss = functional.cross_entropy(scores, labels)
+        value, slope = forward_ad.unpack_dual(loss)
+        n_correct = int((scores.argmax(dim=1) == labels).sum())
+    return value, torch.zeros_like(value) if slope is None else slope, n_correct

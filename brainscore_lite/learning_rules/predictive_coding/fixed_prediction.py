@@ -1,0 +1,212 @@
+"""Predictive coding with fixed predictions, on arbitrary computation graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    OutputLoss,
+    check_output_loss,
+    labels_of,
+    output_errors,
+    output_losses,
+)
+from brainscore_lite.learning_rules.predictive_coding.error_propagation import (
+    Order,
+    arrived,
+    errors_by_path_length,
+    errors_step_by_step,
+)
+from brainscore_lite.learning_rules.predictive_coding.prediction_graph import (
+    PredictionGraph,
+    write_gradients,
+)
+from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.networks.areas import AreaModule
+from brainscore_lite.networks.network import Network, Node
+from brainscore_lite.schema import ContractError
+
+Method = Literal["closed_form", "linearised", "naive"]
+METHODS = ("closed_form", "linearised", "naive")
+
+
+@dataclass(frozen=True)
+class FixedPredictionCoding:
+    """Relax errors with predictions and Jacobians held at the forward pass.
+
+    e_n(t+1) = (1 - eta) e_n(t) + eta sum_c J_cn^T e_c(t),  dW_n = lr e_n(T) df_n/dW_n,
+
+    over the children c of each node n of the network's computation graph, with the output's error
+    e = -d loss / d scores held. On a chain, and wherever all paths from a node to the output are
+    equally long, e_n(T) is the backpropagated error times one number a_n(T), so at any T each
+    layer's update points along the gradient, and the rule is backprop with a learning rate per
+    layer. On graphs with paths of unequal length it is backprop in the limit of many steps only:
+    T decides how much longer paths count. T below the length of a path leaves it out altogether.
+
+    Parameters
+    ----------
+    step_size : float
+        eta, between 0 and 1.
+    n_steps : int
+        T, at least 1.
+    order : {"synchronous", "backward"}
+        Whether all errors are updated at once, or from the output down, each with its children's
+        new errors: then one step at eta = 1 is exactly backprop, on any graph.
+    method : {"closed_form", "linearised", "naive"}
+        How the same numbers are computed: solved for any T in one sweep per path length (one sweep
+        on a chain); iterated with frozen Jacobians; or iterated with the graph built anew at every
+        step, as public code does.
+    output_loss : {"cross_entropy", "squared_error"}
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
+    References
+    ----------
+    Millidge, Tschantz & Buckley (2022), doi:10.1162/neco_a_01497 (arXiv 2006.04182).
+
+    Examples
+    --------
+    >>> FixedPredictionCoding().exactness
+    'bp'
+    """
+
+    name: ClassVar[str] = "predictive_coding_fixed"
+    family: ClassVar[str] = "predictive_coding"
+    citation: ClassVar[str] = "Millidge, Tschantz & Buckley 2022, doi:10.1162/neco_a_01497"
+    exactness: ClassVar[Exactness] = "bp"
+    ngrad: ClassVar[bool] = True
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    step_size: float = 0.1
+    n_steps: int = 100
+    order: Order = "synchronous"
+    method: Method = "closed_form"
+    output_loss: OutputLoss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_size <= 1:
+            raise ContractError(
+                f"{self.name}: step_size is {self.step_size}, expected more than 0 and at most 1."
+            )
+        if self.n_steps < 1:
+            raise ContractError(f"{self.name}: n_steps is {self.n_steps}, expected at least 1.")
+        for what, chosen, known in (
+            ("order", self.order, ("synchronous", "backward")),
+            ("method", self.method, METHODS),
+        ):
+            if chosen not in known:
+                raise ContractError(
+                    f"{self.name}: {what} is '{chosen}', which is unknown. Choose one of: "
+                    f"{', '.join(known)}."
+                )
+        check_output_loss(self.output_loss, rule=self.name)
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept any graph of areas."""
+        return support(untrainable(architecture), no_graph_of_areas(architecture))
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network is no graph of areas, or has no trainable weights.
+        """
+        check_support(self, network)
+        return _FixedPredictionEstimator(self, cast(Network, network), generator)
+
+
+class _FixedPredictionEstimator(Estimator):
+    def __init__(
+        self, rule: FixedPredictionCoding, network: Network, generator: torch.Generator
+    ) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
+        self.graph = PredictionGraph(network)
+        self.shares = arrived(
+            self.graph.depth, step_size=rule.step_size, n_steps=rule.n_steps, order=rule.order
+        )
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradients that the errors after T steps give."""
+        labels = labels_of(batch, rule=self.rule.name)
+        if self.rule.method == "closed_form" and self.graph.levelled:
+            scores = self._one_sweep(batch.images, labels)
+        else:
+            scores = self._cut(batch.images, labels)
+        losses = output_losses(scores, labels, kind=self.rule.output_loss)
+        return StepInfo(
+            loss=losses.mean().item(),
+            n_correct=int((scores.argmax(dim=1) == labels).sum()),
+            settling_residual=1 - self.shares[-1],
+        )
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean of the output's loss, or None without labels."""
+        if batch.labels is None:
+            return None
+        scores = self.network(batch.images)
+        return output_losses(scores, batch.labels, kind=self.rule.output_loss).mean()
+
+    def _one_sweep(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Send errors back once, scaled at each node by what has arrived of what its child has."""
+        nodes = iter(self.graph.walked)
+
+        def answer(area: AreaModule, arriving: Sequence[Tensor]) -> Tensor:
+            node, response = next(nodes), area(arriving)
+            share = self._passed_on(node)
+            if share != 1 and response.requires_grad:
+                response.register_hook(lambda gradient: share * gradient)
+            return response
+
+        for activations in self.graph.network.run(images, answer=answer):
+            last = activations
+        scores = last[self.graph.output.area]
+        losses = output_losses(scores, labels, kind=self.rule.output_loss)
+        losses.mean().backward()
+        return scores.detach()
+
+    def _passed_on(self, node: Node) -> float:
+        (distance,) = self.graph.path_lengths.get(node, frozenset({0}))
+        above = self.shares[distance - 1] if distance else 1.0
+        return self.shares[distance] / above if above else 0.0
+
+    def _cut(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Find the errors of every node, then the gradients of all weights at once."""
+        rule, graph = self.rule, self.graph
+        cut = graph.start(images)
+        scores = cut.predictions[graph.output].detach()
+        error = output_errors(scores, labels, kind=rule.output_loss)
+        if rule.method == "closed_form":
+            errors = errors_by_path_length(graph, cut, error, shares=self.shares)
+        else:
+            errors = errors_step_by_step(
+                graph,
+                cut,
+                error,
+                step_size=rule.step_size,
+                n_steps=rule.n_steps,
+                order=rule.order,
+                images=images if rule.method == "naive" else None,
+            )
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        write_gradients(trained, cut.predictions, errors, factor=1 / len(labels))
+        return scores

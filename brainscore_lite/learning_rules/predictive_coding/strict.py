@@ -1,0 +1,191 @@
+"""Predictive coding proper: values settle first, weights follow (prospective configuration)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    ClampedLoss,
+    OutputLoss,
+    check_output_loss,
+    labels_of,
+    output_losses,
+)
+from brainscore_lite.learning_rules.predictive_coding.inference import Inference
+from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
+from brainscore_lite.learning_rules.support import (
+    no_graph_of_areas,
+    normalised_by,
+    support,
+    untrainable,
+)
+from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
+
+COUPLED = "it makes the energy of one example depend on the others in the batch"
+
+
+@dataclass(frozen=True)
+class PredictiveCoding:
+    """Let values settle under the clamped output, then pull the weights towards them.
+
+    E = 1/2 sum_n |v_n - f_n(v_parents)|^2 + beta loss(f_L(v_{L-1}), y)
+    v_n <- v_n - eta dE/dv_n, T times from the forward pass;  dW = -lr (dE/dW) / beta
+
+    Without a target the forward pass is the minimum of the energy, so prediction and probed
+    responses are those of the network. The loss is that of each example: a mean over the batch
+    would weaken the clamp by the batch size. As beta falls to 0 the update becomes backprop's,
+    with a difference proportional to beta.
+
+    Parameters
+    ----------
+    step_size : float
+        eta.
+    n_steps : int
+        T, at least 1. With fewer steps than areas the lowest areas learn nothing.
+    beta : float
+        Strength of the output's error.
+    output_loss : {"cross_entropy", "squared_error"}
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
+    References
+    ----------
+    Whittington & Bogacz (2017), doi:10.1162/NECO_a_00949.
+    Song et al. (2024), doi:10.1038/s41593-023-01514-1.
+
+    Examples
+    --------
+    >>> PredictiveCoding(beta=0.1).exactness
+    'bp_limit'
+    """
+
+    name: ClassVar[str] = "predictive_coding"
+    family: ClassVar[str] = "predictive_coding"
+    citation: ClassVar[str] = "Song et al. 2024, doi:10.1038/s41593-023-01514-1"
+    exactness: ClassVar[Exactness] = "bp_limit"
+    ngrad: ClassVar[bool] = True
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error"})
+
+    step_size: float = 0.1
+    n_steps: int = 20
+    beta: float = 1.0
+    output_loss: OutputLoss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        check_inference(self.name, step_size=self.step_size, n_steps=self.n_steps, beta=self.beta)
+        check_output_loss(self.output_loss, rule=self.name)
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept any graph of areas in which examples do not depend on each other."""
+        return settles(architecture)
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network is no graph of areas, has no trainable weights, or normalises over the
+            batch.
+        """
+        check_support(self, network)
+        return _PredictiveCodingEstimator(self, cast(Network, network), generator)
+
+
+class SettlingEstimator(Estimator):
+    """What the rules share whose values settle.
+
+    Parameters
+    ----------
+    network : Network
+    generator : torch.Generator
+    output_loss : {"cross_entropy", "squared_error"}
+    """
+
+    def __init__(
+        self, network: Network, generator: torch.Generator, *, output_loss: OutputLoss
+    ) -> None:
+        super().__init__(network, generator)
+        self.graph = PredictionGraph(network)
+        self.output_loss = output_loss
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The weights that the rule writes gradients for."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean of the output's loss, or None without labels."""
+        if batch.labels is None:
+            return None
+        return output_losses(self.network(batch.images), batch.labels, kind=self.output_loss).mean()
+
+    def report(self, inference: Inference, labels: Tensor, *, residual: float) -> StepInfo:
+        """Say how good the forward pass was, and how far values settled."""
+        scores = inference.scores_at_start
+        return StepInfo(
+            loss=output_losses(scores, labels, kind=self.output_loss).mean().item(),
+            n_correct=int((scores.argmax(dim=1) == labels).sum()),
+            settling_residual=residual,
+        )
+
+
+class _PredictiveCodingEstimator(SettlingEstimator):
+    def __init__(
+        self, rule: PredictiveCoding, network: Network, generator: torch.Generator
+    ) -> None:
+        super().__init__(network, generator, output_loss=rule.output_loss)
+        self.rule = rule
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradients of the energy after T steps."""
+        rule, labels = self.rule, labels_of(batch, rule=self.rule.name)
+        inference = Inference(self.graph, batch.images, step_size=rule.step_size)
+        output = ClampedLoss(labels, rule.output_loss, rule.beta)
+        inference.settle(output, n_steps=rule.n_steps)
+        inference.write_gradients(self.trained, factor=1 / (rule.beta * len(labels)))
+        return self.report(inference, labels, residual=inference.residual)
+
+
+def settles(architecture: Any) -> Support:
+    """Say whether values can settle example by example in an architecture."""
+    return support(
+        untrainable(architecture),
+        no_graph_of_areas(architecture),
+        normalised_by(architecture, {"batch"}, why=COUPLED),
+    )
+
+
+def check_inference(rule: str, *, step_size: float, n_steps: int, beta: float) -> None:
+    """Refuse settings of the dynamics that are out of range.
+
+    Raises
+    ------
+    ContractError
+    """
+    if not 0 < step_size <= 1:
+        raise ContractError(
+            f"{rule}: step_size is {step_size}, expected more than 0 and at most 1."
+        )
+    if n_steps < 1:
+        raise ContractError(f"{rule}: n_steps is {n_steps}, expected at least 1.")
+    if not beta > 0:
+        raise ContractError(f"{rule}: beta is {beta}, expected more than 0.")

@@ -1,0 +1,90 @@
+"""Backprop of an objective on two views of each image, then a linear readout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    ParameterGroup,
+    Phase,
+    StepInfo,
+)
+from brainscore_lite.learning_rules.linear_readout import (
+    READOUT_PHASE,
+    readout_group,
+    train_readout,
+)
+from brainscore_lite.learning_rules.self_supervised.projector import projector
+from brainscore_lite.learning_rules.self_supervised.views import (
+    VIEWS_PHASE,
+    encoder_parameters,
+    features,
+    n_features,
+    two_views,
+)
+from brainscore_lite.networks.model import device_of
+from brainscore_lite.networks.network import Network
+
+
+class TwoViewEstimator(Estimator):
+    """A network with a projector on what its readout reads.
+
+    Parameters
+    ----------
+    network : Network
+    generator : torch.Generator
+        Draws the projector.
+    name : str
+        Of the rule, for messages.
+    units : tuple of int
+        Of the projector's layers.
+    objective : callable
+        Of the projections of the two views, each of shape (batch, units[-1]).
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        network: Network,
+        generator: torch.Generator,
+        *,
+        name: str,
+        units: tuple[int, ...],
+        objective: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        super().__init__(network, generator)
+        weight = next(network.parameters())
+        made = projector((n_features(network), *units), generator)
+        self.projector = made.to(device_of(network), weight.dtype)
+        self.name = name
+        self.objective = objective
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return views without labels, then the readout."""
+        return (VIEWS_PHASE, READOUT_PHASE)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return everything below the readout with the projector, or the readout."""
+        if self.phase == READOUT_PHASE:
+            return [readout_group(self.network)]
+        return [ParameterGroup((*encoder_parameters(self.network), *self.projector.parameters()))]
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of the objective, or that of the readout."""
+        if self.phase == READOUT_PHASE:
+            return train_readout(self.network, batch, rule=self.name)
+        loss = self.objective(*self.projections(batch))
+        loss.backward()
+        return StepInfo(loss=loss.item())
+
+    def projections(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the objective compares: both views, each of shape (batch, units)."""
+        views = two_views(batch, rule=self.name)
+        one, other = self.projector(features(self.network, views)).chunk(2)
+        return one, other

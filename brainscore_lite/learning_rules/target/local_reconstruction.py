@@ -1,0 +1,176 @@
+"""Local difference reconstruction: targets whose way back learns the transpose of the way up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Estimator,
+    Exactness,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.target.inverses import Inverse, activation_shapes, noise_like
+from brainscore_lite.learning_rules.target.propagation import (
+    Feedback,
+    TargetEstimator,
+    check_settings,
+    stages_of,
+    supports_targets,
+)
+from brainscore_lite.networks.areas import ACTIVATIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalDifferenceReconstruction:
+    """Propagate target differences through feedback whose Jacobian learns to be J_f^T.
+
+    t_l = r_l + g_l(t_{l+1}) - g_l(r_{l+1}),  dW_l = -(lr / step) grad 1/2 |r_l - t_l|^2
+
+    The feedback of each stage, g(r) = V psi(r) with psi the upper area's activation, has a loss of
+    its own that involves no other stage,
+
+    L = (-2 xi . (g(f(r + xi)) - g(f(r))) + |g(f(r) + eta) - g(f(r))|^2) / noise^2
+
+    with xi, eta ~ N(0, noise^2). For small noise its mean is |J_g - J_f^T|^2 - |J_f|^2, least where
+    J_g = J_f^T; there the targets of small steps lie down the gradient of the loss.
+
+    Parameters
+    ----------
+    output_step : float
+        How far the readout's target lies down the gradient.
+    noise : float
+        Standard deviation of xi and eta.
+    feedback_steps : int
+        Steps of the feedback weights per batch.
+    feedback_epochs : int
+        Epochs in which the feedback weights are trained alone, before the forward weights move.
+    feedback_lr_multiplier : float
+        Learning rate of the feedback weights over that of the forward weights.
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
+    References
+    ----------
+    Ernoult et al. (2022), "Towards scaling difference target propagation by learning backprop
+    targets", ICML, arXiv:2201.13415.
+
+    Examples
+    --------
+    >>> LocalDifferenceReconstruction().exactness
+    'bp_limit'
+    """
+
+    output_step: float = 0.1
+    noise: float = 0.1
+    feedback_steps: int = 1
+    feedback_epochs: int = 0
+    feedback_lr_multiplier: float = 1.0
+
+    name: ClassVar[str] = "local_difference_reconstruction"
+    family: ClassVar[str] = "target"
+    citation: ClassVar[str] = "Ernoult et al. 2022, arXiv:2201.13415"
+    exactness: ClassVar[Exactness] = "bp_limit"
+    ngrad: ClassVar[bool] = True
+    requires: ClassVar[frozenset[str]] = frozenset({"labels", "inverse"})
+    makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport", "separate_error"})
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self.name, output_step=self.output_step, noise=self.noise, feedback=self._feedback
+        )
+
+    @property
+    def _feedback(self) -> Feedback:
+        return Feedback(
+            self.feedback_steps, self.feedback_epochs, lr_multiplier=self.feedback_lr_multiplier
+        )
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept any chain of areas without batch normalisation."""
+        return supports_targets(architecture)
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network is no chain of areas, or one with batch normalisation.
+        """
+        check_support(self, network)
+        return TargetEstimator(
+            network,
+            generator,
+            pathway=TransposingPathway(network, generator, noise=self.noise),
+            output_step=self.output_step,
+            feedback=self._feedback,
+            name=self.name,
+        )
+
+
+class TransposingPathway(nn.Module):
+    """Feedback of every stage but the first, trained to transpose the Jacobian of its stage.
+
+    Parameters
+    ----------
+    network : Network
+    generator : torch.Generator
+        Of the weights.
+    noise : float
+    """
+
+    def __init__(self, network: nn.Module, generator: torch.Generator, *, noise: float) -> None:
+        super().__init__()
+        self._stages, image = stages_of(network)
+        self._noise = noise
+        shapes = activation_shapes(self._stages, image)
+        self.inverses = nn.ModuleList(
+            Inverse(
+                stage,
+                shape,
+                entry=ACTIVATIONS[stage.area.settings.activation](),
+                generator=generator,
+            )
+            for stage, shape in zip(self._stages[1:], shapes[1:-1], strict=True)
+        )
+
+    def targets(self, activations: Sequence[Tensor], error: Tensor, step: float) -> list[Tensor]:
+        """Return t_l for the areas below the readout, from below to above."""
+        target = activations[-1] - step * error
+        targets: list[Tensor] = []
+        for lower in range(len(self.inverses), 0, -1):
+            inverse = cast(Inverse, self.inverses[lower - 1])
+            difference = inverse.entry(target) - inverse.entry(activations[lower + 1])
+            target = activations[lower] + inverse.carry(difference)
+            targets.append(target)
+        return targets[::-1]
+
+    def loss(self, activations: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+        """Return the sum of the losses of all stages, mean over the batch.
+
+        What follows the entry is linear, so g(a) - g(b) is one pass of the entries' difference.
+        """
+        losses = []
+        for (lower, upper), stage, inverse in zip(
+            pairwise(activations[1:]), self._stages[1:], self.inverses, strict=True
+        ):
+            path = cast(Inverse, inverse)
+            with torch.no_grad():
+                xi = self._noise * noise_like(lower, generator)
+                eta = self._noise * noise_like(upper, generator)
+                entered = path.entry(torch.cat([stage(lower + xi), upper + eta]))
+                entered -= path.entry(upper).repeat(2, *(1 for _ in upper.shape[1:]))
+            returned = path.carry(entered)
+            towards, along = returned[: len(lower)], returned[len(lower) :]
+            losses.append((along * along).sum() - 2 * (xi * towards).sum())
+        return torch.stack(losses).sum() / (len(activations[0]) * self._noise**2)

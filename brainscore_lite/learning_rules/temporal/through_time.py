@@ -1,0 +1,134 @@
+"""Backpropagation through time, whole and truncated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.backprop import Backprop
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.support import no_sequence, support
+from brainscore_lite.networks.connections import Connection
+from brainscore_lite.networks.elman import ElmanNetwork
+from brainscore_lite.networks.model import READOUT
+from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
+
+
+@dataclass(frozen=True)
+class BackpropThroughTime:
+    """Follow the gradient through the unrolled network, all of it or its last steps.
+
+    delta_t = phi'(a_t) * (W^T delta_{t+1}),  dW = sum_t delta_t h_{t-1}^T
+
+    The error is that of the readout at the last step. With a horizon of K steps, what arrived
+    before the last K steps counts as given: the sum runs over those K steps only.
+
+    Parameters
+    ----------
+    horizon : int, optional
+        Steps through which errors travel; all by default. With 1, no error travels in time.
+
+    References
+    ----------
+    Werbos (1990), doi:10.1109/5.58337; Williams & Peng (1990), doi:10.1162/neco.1990.2.4.490.
+
+    Examples
+    --------
+    >>> BackpropThroughTime(horizon=5).name
+    'truncated_bptt'
+    """
+
+    horizon: int | None = None
+
+    family: ClassVar[str] = "temporal"
+    citation: ClassVar[str] = (
+        "Werbos 1990, doi:10.1109/5.58337; Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490"
+    )
+    ngrad: ClassVar[bool] = False
+    requires: ClassVar[frozenset[str]] = frozenset({"labels"})
+    makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.horizon is not None and self.horizon < 1:
+            raise ContractError(
+                f"{self.name}: horizon is {self.horizon}, expected at least 1 step, or None for "
+                "all."
+            )
+
+    @property
+    def name(self) -> str:
+        """Whether the horizon ends."""
+        return "bptt" if self.horizon is None else "truncated_bptt"
+
+    @property
+    def exactness(self) -> Exactness:
+        """Backprop if every step counts."""
+        return "bp" if self.horizon is None else "approximate"
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept networks that run step by step; one step is the special case of backprop."""
+        gradient = Backprop().supports(architecture)
+        return gradient if not gradient.ok else support(no_sequence(architecture))
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If backprop cannot train the network, or it does not run step by step.
+        """
+        check_support(self, network)
+        return _ThroughTimeEstimator(network, generator, self)
+
+
+class _ThroughTimeEstimator(Estimator):
+    def __init__(
+        self, network: nn.Module, generator: torch.Generator, rule: BackpropThroughTime
+    ) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of the mean cross-entropy at the last step."""
+        if batch.labels is None:
+            raise ContractError(
+                f"{self.rule.name}: the batch has no labels. Give it labelled images."
+            )
+        scores = self._scores(batch.images)
+        loss = functional.cross_entropy(scores, batch.labels)
+        loss.backward()
+        n_correct = int((scores.detach().argmax(dim=1) == batch.labels).sum())
+        return StepInfo(loss=loss.item(), n_correct=n_correct)
+
+    def _scores(self, images: Tensor) -> Tensor:
+        n_steps = self.model.n_steps
+        given = 0 if self.rule.horizon is None else n_steps - self.rule.horizon
+        if isinstance(self.network, ElmanNetwork):
+            hidden = self.network.start(len(images))
+            for now, row in enumerate(self.network.rows(images)):
+                hidden = self.network.advance(hidden.detach() if now <= given else hidden, row)
+            return self.network.readout(hidden)
+        network, now = cast(Network, self.network), 0
+
+        def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+            old = connection.delay > 0 and now <= given
+            return connection(activations.detach() if old else activations, gain=gain)
+
+        run = network.run(images, carry=carry)
+        for now in range(n_steps):  # noqa: B007 (read by carry)
+            scores = next(run)
+        return scores[READOUT]

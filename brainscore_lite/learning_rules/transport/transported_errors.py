@@ -1,0 +1,255 @@
+"""Errors sent back through other weights than those that activity came up through.
+
+The forward pass is the network's own. In the backward pass an error crosses each operation through
+a feedback weight B in place of W, and pooling, norms and activations as in backprop:
+delta_l = phi'(a_l) * (B_{l+1} delta_{l+1}). Here B has the shape of W; in equations, of W^T.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.learning_rule import Batch, StepInfo
+from brainscore_lite.networks.areas import AreaModule, weight_gain
+from brainscore_lite.networks.connections import IMAGE, Connection, Convolution, Operation
+from brainscore_lite.networks.model import READOUT
+from brainscore_lite.networks.network import Answer, Carry, Network
+from brainscore_lite.schema import ContractError
+
+#: The weight, of the shape of the connection's own, through which an error crosses a connection.
+FeedbackOf = Callable[[Connection], Tensor]
+
+
+class _Product(Function):
+    """y = x W^T up, dx = dy B down."""
+
+    @staticmethod
+    def forward(ctx: Any, activations: Tensor, weight: Tensor, feedback: Tensor) -> Tensor:
+        ctx.save_for_backward(activations, feedback)
+        return functional.linear(activations, weight)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        activations, feedback = ctx.saved_tensors
+        back = error @ feedback if ctx.needs_input_grad[0] else None
+        update = error.t() @ activations if ctx.needs_input_grad[1] else None
+        return back, update, None
+
+
+class _Convolved(Function):
+    """y = W * x up, dx = B^T * dy down."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, activations: Tensor, weight: Tensor, feedback: Tensor, stride: int, padding: int
+    ) -> Tensor:
+        ctx.save_for_backward(activations, feedback)
+        ctx.geometry = (stride, padding)
+        return functional.conv2d(activations, weight, stride=stride, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        activations, feedback = ctx.saved_tensors
+        back, update = convolution_errors(
+            error, activations, feedback, geometry=ctx.geometry, wanted=ctx.needs_input_grad[:2]
+        )
+        return back, update, None, None, None
+
+
+def convolution_errors(
+    error: Tensor,
+    activations: Tensor,
+    weight: Tensor,
+    *,
+    geometry: tuple[int, int],
+    wanted: tuple[bool, bool] = (True, True),
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the error of a convolution's input and of its weight.
+
+    Parameters
+    ----------
+    error : Tensor, shape (batch, out_channels, rows, columns)
+    activations : Tensor, shape (batch, in_channels, ...)
+    weight : Tensor, shape (out_channels, in_channels, kernel, kernel)
+        Carries the error to the input; for the error of the weight only its shape matters.
+    geometry : (stride, padding)
+        In pixels.
+    wanted : pair of bool
+        Which of the two to compute; the other is None.
+    """
+    stride, padding = geometry
+    back, update, _ = torch.ops.aten.convolution_backward(
+        error,
+        activations,
+        weight,
+        None,
+        [stride, stride],
+        [padding, padding],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [*wanted, False],
+    )
+    return back, update
+
+
+def through(op: Operation, activations: Tensor, feedback: Tensor) -> Tensor:
+    """Apply an operation whose error goes back through `feedback`, of the shape of its weight."""
+    if isinstance(op, Convolution):
+        return _Convolved.apply(activations, op.weight, feedback, op.stride, op.padding)
+    return _Product.apply(activations.flatten(1), op.weight, feedback)
+
+
+def sent_back_through(feedback_of: FeedbackOf) -> Carry:
+    """Return how connections carry activations up and errors down through other weights.
+
+    Nothing is to be learned about the image, so its connections carry as they are.
+    """
+
+    def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+        if connection.source == IMAGE:
+            return connection(activations, gain=gain)
+        pooled = connection.pool_in(activations)
+        arriving = connection.pool_out(through(connection.op, pooled, feedback_of(connection)))
+        return arriving if gain == 1.0 else gain * arriving
+
+    return carry
+
+
+def last_scores(
+    network: Network, images: Tensor, *, carry: Carry | None = None, answer: Answer | None = None
+) -> Tensor:
+    """Run a network and return its readout at the last step, of shape (batch, n_classes)."""
+    for activations in network.run(images, carry=carry, answer=answer):
+        last = activations
+    return last[READOUT]
+
+
+def follow_error(network: Network, batch: Batch, *, feedback_of: FeedbackOf, rule: str) -> StepInfo:
+    """Write what the error of the mean cross-entropy, sent back through feedback weights, asks for.
+
+    Parameters
+    ----------
+    network : Network
+        Any graph of areas; over several steps the error goes back through time.
+    batch : Batch
+        With labels.
+    feedback_of : callable
+    rule : str
+        Name, for the message.
+
+    Raises
+    ------
+    ContractError
+        If the batch has no labels.
+    """
+    labels = labels_of(batch, rule=rule)
+    scores = last_scores(network, batch.images, carry=sent_back_through(feedback_of))
+    loss = functional.cross_entropy(scores, labels)
+    loss.backward()
+    return StepInfo(loss=loss.item(), n_correct=correct(scores, labels))
+
+
+def labels_of(batch: Batch, *, rule: str) -> Tensor:
+    """Return the labels of a batch, of shape (batch,).
+
+    Raises
+    ------
+    ContractError
+        If it has none.
+    """
+    if batch.labels is None:
+        raise ContractError(f"{rule}: the batch has no labels. Give it labelled images.")
+    return batch.labels
+
+
+def correct(scores: Tensor, labels: Tensor) -> int:
+    """Count the images whose largest score is their class's."""
+    return int((scores.detach().argmax(dim=1) == labels).sum())
+
+
+def crossed(network: Network) -> tuple[Connection, ...]:
+    """Return the connections that an error crosses: all but those from the image."""
+    connections = (cast(Connection, each) for each in network.connections.values())
+    return tuple(each for each in connections if each.source != IMAGE)
+
+
+def initial_deviation(network: Network, connection: Connection) -> float:
+    """Return the standard deviation with which `ConvNet.build` draws a connection's weight."""
+    target = cast(AreaModule, network.areas[connection.target])
+    fan_in = math.prod(connection.op.weight.shape[1:])
+    return weight_gain(target.settings.activation) / math.sqrt(fan_in)
+
+
+def normal(like: Tensor, generator: torch.Generator, *, deviation: float) -> Tensor:
+    """Draw a tensor of the shape, dtype and device of another from N(0, deviation^2)."""
+    drawn = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.mul_(deviation).to(like.device)
+
+
+def check_scale(rule: str, scale: float) -> None:
+    """Refuse a scale of feedback weights that is not a positive number.
+
+    Raises
+    ------
+    ContractError
+    """
+    if not 0 < scale < math.inf:
+        raise ContractError(f"{rule}: scale is {scale}, expected a positive number.")
+
+
+class FeedbackWeights(nn.Module):
+    """A feedback weight for every connection that an error crosses, drawn as the weights are.
+
+    B ~ N(0, (scale * gain)^2 / fan_in), of the shape of W. Connections that share a weight share
+    its feedback weight.
+
+    Parameters
+    ----------
+    network : Network
+    generator : torch.Generator
+    scale : float
+        Deviation of B over the initial deviation of W.
+    learned : bool
+        Whether the feedback weights are parameters, or buffers.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        generator: torch.Generator,
+        *,
+        scale: float = 1.0,
+        learned: bool = False,
+    ) -> None:
+        super().__init__()
+        self._kept_as: dict[str, str] = {}
+        first: dict[int, str] = {}
+        for connection in crossed(network):
+            weight = connection.op.weight
+            name = self._kept_as[connection.name] = first.setdefault(id(weight), connection.name)
+            if name != connection.name:
+                continue
+            deviation = scale * initial_deviation(network, connection)
+            drawn = normal(weight, generator, deviation=deviation)
+            if learned:
+                self.register_parameter(name, nn.Parameter(drawn, weight.requires_grad))
+            else:
+                self.register_buffer(name, drawn)
+
+    def forward(self, connection: Connection) -> Tensor:
+        """Return the feedback weight of a connection, of the shape of its weight."""
+        return getattr(self, self._kept_as[connection.name])
+
+    def pairs(self, network: Network) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return every weight with its feedback weight, each once."""
+        kept = [each for each in crossed(network) if self._kept_as[each.name] == each.name]
+        return [(each.op.weight, self(each)) for each in kept]

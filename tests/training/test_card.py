@@ -1,0 +1,66 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainscore_lite.networks import ConvNet
+from brainscore_lite.training import TrainedModel, TrainingConfig, fit
+from brainscore_lite.training.card import LEAST_WEIGHT_CHANGE, Card
+
+CONFIG = TrainingConfig(epochs=3, batch_size=40, lr=0.02, checkpoint_epochs=(0, 1))
+
+
+@pytest.fixture
+def model(tiny: ConvNet, images: Any, tmp_path: Path) -> TrainedModel:
+    return fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path / "run")
+
+
+def test_says_what_was_trained_and_at_what_cost(model: TrainedModel, images: Any) -> None:
+    card = model.card
+    n_images = len(images.train_labels)
+    assert (card.rule, card.exactness, card.seed, card.epoch) == ("backprop", "bp", 0, 3)
+    assert card.accuracy == model.accuracies
+    assert card.weight_change == model.weight_change
+    assert card.norms == {"V1": "none, none", "IT": "none, none", "readout": "none, none"}
+    assert card.budget["images"] == 3 * n_images
+    assert card.budget["updates"] == 3 * -(-n_images // 40)
+    assert card.budget["cpu_seconds"] > 0
+    assert card.settling_residual is None
+    assert set(card.alignment) == {"start", "middle", "end"}
+    assert min(card.alignment["end"].values()) > 0.999
+    assert card.optimizer["training"].startswith("sgd, lr 0.02 cosine")
+
+
+def test_is_kept_in_the_folder_and_printed_in_full(model: TrainedModel, tmp_path: Path) -> None:
+    kept = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert kept == json.loads(json.dumps(model.card.to_dict()))
+    assert TrainedModel.load(tmp_path / "run").card == model.card
+    for fact in ("backprop", "weight change", "V1", "alignment, end", "updates", "nothing settles"):
+        assert fact in str(model.card)
+
+
+def test_a_checkpoint_has_the_card_of_its_epoch(model: TrainedModel, tmp_path: Path) -> None:
+    early = TrainedModel.load(tmp_path / "run", epoch=1).card
+    assert early.budget["images"] * 3 == model.card.budget["images"]
+    assert early.weight_change != model.card.weight_change
+
+
+def test_warns_of_layers_that_hardly_moved(tiny: ConvNet, images: Any) -> None:
+    slow = dataclasses.replace(CONFIG, lr=1e-6)
+    with pytest.warns(UserWarning, match=r"tiny_backprop: effectively untrained: .* V1, IT"):
+        still = fit(tiny, "backprop", images=images, config=slow)
+    assert max(still.weight_change[layer] for layer in ("V1", "IT")) < LEAST_WEIGHT_CHANGE
+    assert "WARNING: effectively untrained" in str(still.card)
+
+
+def test_does_not_warn_of_a_network_that_was_not_to_be_trained(
+    tiny: ConvNet, images: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    card = fit(tiny, "untrained", images=images, config=CONFIG).card
+    assert isinstance(card, Card)
+    assert card.warnings == ()
+    assert card.budget["images"] == 0
+    assert card.alignment == {}
+    assert not [each for each in recwarn if "untrained" in str(each.message)]
