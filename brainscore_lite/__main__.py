@@ -121,6 +121,40 @@ def models(as_json: AsJson = False) -> None:
     _print(rows, as_json, columns=("name", "trained on", "description", "layers"))
 
 
+@app.command(epilog="Example: brainscore-lite rules --architecture small_cnn")
+def rules(
+    architecture: Annotated[
+        str | None, typer.Option(help="Say which rules can train this architecture.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the learning rules: what they follow, what they make local, what they can train."""
+    from brainscore_lite.learning_rules import LEARNING_RULES
+    from brainscore_lite.networks import ARCHITECTURES
+
+    if architecture is not None and architecture not in ARCHITECTURES:
+        raise brainscore_lite.ContractError(
+            f"no architecture is called '{architecture}'; there are: {', '.join(ARCHITECTURES)}."
+        )
+    rows = []
+    for name, rule in LEARNING_RULES.items():
+        row: dict[str, Any] = {
+            "name": name,
+            "family": rule.family,
+            "exactness": rule.exactness,
+            "ngrad": rule.ngrad,
+            "requires": sorted(rule.requires),
+            "makes_local": sorted(rule.makes_local),
+            "citation": rule.citation,
+        }
+        if architecture is not None:
+            support = rule.supports(ARCHITECTURES[architecture])
+            row["supported"] = "yes" if support.ok else f"no: {support.reason}"
+        rows.append(row)
+    shown = ("name", "family", "exactness", "ngrad", "makes_local", "citation")
+    _print(rows, as_json, columns=("name", "supported") if architecture else shown)
+
+
 @app.command(
     epilog="Examples: brainscore-lite score --model efficientnet_lite0 --benchmark "
     "cowley2023_v4_210325.V4.ridge --layer auto  |  brainscore-lite score --model gabor "

@@ -9,7 +9,7 @@ from PIL import Image
 from brainscore_lite.__main__ import main
 from brainscore_lite.schema import responses
 
-COMMANDS = ("datasets", "benchmarks", "models", "score", "train", "demo")
+COMMANDS = ("datasets", "benchmarks", "models", "rules", "score", "train", "demo")
 
 
 @pytest.fixture
@@ -187,3 +187,18 @@ def test_the_module_runs_as_a_program():
         check=True,
     )
     assert ran.stdout.strip() == "0.1.0"
+
+
+def test_rules_say_what_they_are_and_what_they_can_train(run):
+    code, out, _ = run("rules", "--json")
+    assert code == 0
+    listed = {row["name"]: row for row in json.loads(out)}
+    assert listed["backprop"]["exactness"] == "bp"
+    assert "citation" in listed["feedback_alignment"]
+    code, out, _ = run("rules", "--architecture", "small_cnn", "--json")
+    supported = {row["name"]: row["supported"] for row in json.loads(out)}
+    assert supported["backprop"] == "yes"
+    assert supported["rtrl"].startswith("no: derivatives are carried forward in time")
+    code, _, err = run("rules", "--architecture", "large_cnn")
+    assert code == 1
+    assert "no architecture is called 'large_cnn'; there are: small_cnn" in err

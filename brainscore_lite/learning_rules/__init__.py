@@ -1,7 +1,22 @@
 """Learning rules: one file per family, one entry in `LEARNING_RULES` for each rule."""
 
 from brainscore_lite.learning_rules.backprop import Backprop
-from brainscore_lite.learning_rules.energy.dual_propagation import DualPropagation
+from brainscore_lite.learning_rules.energy import (
+    AlmeidaPineda,
+    ContrastiveHebbian,
+    CoupledLearning,
+    DualPropagation,
+    EquilibriumPropagation,
+    GeneRec,
+)
+from brainscore_lite.learning_rules.energy.boltzmann import RestrictedBoltzmannMachine
+from brainscore_lite.learning_rules.hebbian import (
+    BCM,
+    LatentPredictiveLearning,
+    PrincipalComponents,
+    RewardModulatedHebb,
+    SoftHebb,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     LOCALITIES,
     REQUIREMENTS,
@@ -78,8 +93,24 @@ LEARNING_RULES: dict[str, LearningRule] = {
         NodePerturbation(),
         ForwardGradient(),
         # hebbian
+        PrincipalComponents(),
+        PrincipalComponents(deflation="sequential"),
+        SoftHebb(),
+        RewardModulatedHebb(),
+        BCM(),
+        LatentPredictiveLearning(),
         # energy
+        RestrictedBoltzmannMachine(),
+        RestrictedBoltzmannMachine(persistent=True),
         DualPropagation(),
+        ContrastiveHebbian(),
+        GeneRec(),
+        EquilibriumPropagation(nudging="one_sided"),
+        EquilibriumPropagation(nudging="random_sign"),
+        EquilibriumPropagation(nudging="centered"),
+        EquilibriumPropagation(nudging="holomorphic", beta=0.2, n_points=4),
+        CoupledLearning(),
+        AlmeidaPineda(),
         # predictive_coding
         FixedPredictionCoding(),
         ZeroDivergenceInferenceLearning(),
@@ -118,25 +149,35 @@ LEARNING_RULES: dict[str, LearningRule] = {
 }
 
 __all__ = [
+    "RestrictedBoltzmannMachine",
+    "SoftHebb",
+    "PrincipalComponents",
+    "LatentPredictiveLearning",
+    "BCM",
     "CLAPP",
     "LEARNING_RULES",
     "LOCALITIES",
     "REQUIREMENTS",
+    "AlmeidaPineda",
     "Backprop",
     "BackpropThroughTime",
     "Batch",
     "BurstDependent",
+    "ContrastiveHebbian",
+    "CoupledLearning",
     "DifferenceTargetPropagation",
     "DirectDifferenceTargetPropagation",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
     "DualPropagation",
     "EligibilityTraces",
+    "EquilibriumPropagation",
     "Estimator",
     "FeedbackAlignment",
     "FixedPredictionCoding",
     "ForwardForward",
     "ForwardGradient",
+    "GeneRec",
     "GreedyInfoMax",
     "IncrementalPredictiveCoding",
     "KolenPollack",
@@ -150,6 +191,7 @@ __all__ = [
     "PredictiveCoding",
     "RealTimeRecurrentLearning",
     "ShuffledLabels",
+    "RewardModulatedHebb",
     "SignSymmetry",
     "SimCLR",
     "StepInfo",

@@ -80,6 +80,9 @@ class Area:
         In pixels; None keeps the size (kernel // 2).
     bias : bool
         Whether the area adds a bias per channel.
+    shared : bool
+        Whether all places of the image share their bottom-up weights, as in a convolution. Without
+        sharing every unit has its own kernel (local receptive fields).
     """
 
     name: str
@@ -96,6 +99,7 @@ class Area:
     stride: int = 1
     padding: int | None = None
     bias: bool = True
+    shared: bool = True
 
     def __post_init__(self) -> None:
         _check_sizes(self.name, channels=self.channels, kernel=self.kernel, depth=self.depth)

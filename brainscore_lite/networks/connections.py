@@ -108,7 +108,61 @@ class FullyConnected(nn.Module):
         return f"{tuple(self.weight.shape)}"
 
 
-Operation = Convolution | FullyConnected
+class LocallyConnected(nn.Module):
+    """Look through a small window at every place, with a kernel of its own for each unit.
+
+    a_oyx = sum over c, i, j of W_(yxo)cij x_c,(stride y + i),(stride x + j): a convolution whose
+    weights are not shared between places, without a bias; linear in its input.
+
+    Parameters
+    ----------
+    places : tuple of int
+        Rows and columns of the output.
+    kernel_shape : tuple of int
+        (out_channels, in_channels, kernel, kernel), as of a convolution. The weight has the shape
+        (rows * columns * out_channels, in_channels, kernel, kernel): one kernel for each unit, in
+        the order of rows, columns, channels.
+    stride, padding : int
+        In pixels.
+    tied_to : Parameter, optional
+        Weight of another operation, shared with it.
+    """
+
+    def __init__(
+        self,
+        places: tuple[int, int],
+        kernel_shape: tuple[int, int, int, int],
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        tied_to: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__()
+        n_units = places[0] * places[1] * kernel_shape[0]
+        self.weight = _weight((n_units, *kernel_shape[1:]), tied_to)
+        self.places = places
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, activations: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return (batch, out_channels, rows, columns), through `weight` where it is given."""
+        kernels = self.weight if weight is None else weight
+        size, around = kernels.shape[2], self.padding
+        padded = functional.pad(activations, (around, around, around, around))
+        windows = padded.unfold(2, size, self.stride).unfold(3, size, self.stride)
+        n_places = self.places[0] * self.places[1]
+        seen = windows.permute(2, 3, 0, 1, 4, 5).reshape(n_places, len(activations), -1)
+        kernels = kernels.reshape(n_places, -1, seen.shape[2])
+        answers = torch.bmm(seen, kernels.transpose(1, 2))
+        return answers.permute(1, 2, 0).reshape(len(activations), -1, *self.places)
+
+    def extra_repr(self) -> str:
+        """Say what the weight alone does not."""
+        shape = tuple(self.weight.shape)
+        return f"{shape}, places={self.places}, stride={self.stride}, padding={self.padding}"
+
+
+Operation = Convolution | LocallyConnected | FullyConnected
 
 
 class Connection(nn.Module):
@@ -121,7 +175,7 @@ class Connection(nn.Module):
     ----------
     source, target : str
         Names of the areas; the source "image" is the network's input.
-    op : Convolution or FullyConnected
+    op : Convolution, LocallyConnected or FullyConnected
     pool_in, pool_out : Pool, optional
         Before and after `op`.
     delay : {0, 1}
@@ -183,7 +237,7 @@ def initialise(op: Operation, generator: torch.Generator, *, gain: float) -> Non
 
     Parameters
     ----------
-    op : Convolution or FullyConnected
+    op : Convolution, LocallyConnected or FullyConnected
     generator : torch.Generator
         The only source of randomness.
     gain : float

@@ -12,6 +12,7 @@ from brainscore_lite.networks.connections import (
     Connection,
     Convolution,
     FullyConnected,
+    LocallyConnected,
     Operation,
     Pool,
     build_pool,
@@ -212,17 +213,28 @@ def _bottom_up(
 ) -> Connection:
     pool_out: Pool | None = None
     if isinstance(target, Area):
-        kernel = target.kernel
-        padding = kernel // 2 if target.padding is None else target.padding
-        op: Operation = Convolution(
-            (target.channels, shape[0], kernel, kernel), stride=target.stride, padding=padding
-        )
+        op: Operation = _window_operation(target, shape, name=name)
         pool_out = target.pool_out
     else:
         maps = torch.zeros(1, *shape)
         pooled = _attempt(build_pool(target.pool_in), maps, target.name, name=name)
         op = FullyConnected((target.units, pooled.numel()))
     return Connection(source, target.name, op=op, pool_in=target.pool_in, pool_out=pool_out)
+
+
+def _window_operation(
+    target: Area, shape: tuple[int, ...], *, name: str
+) -> Convolution | LocallyConnected:
+    kernel = target.kernel
+    padding = kernel // 2 if target.padding is None else target.padding
+    kernels = (target.channels, shape[0], kernel, kernel)
+    convolution = Convolution(kernels, stride=target.stride, padding=padding)
+    if target.shared:
+        return convolution
+    pooled = _attempt(build_pool(target.pool_in), torch.zeros(1, *shape), target.name, name=name)
+    with torch.no_grad():
+        rows, columns = _attempt(convolution, pooled, target.name, name=name).shape[2:]
+    return LocallyConnected((rows, columns), kernels, stride=target.stride, padding=padding)
 
 
 def _passed(connection: Connection, maps: Tensor, *, name: str) -> Tensor:

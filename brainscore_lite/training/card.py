@@ -148,7 +148,7 @@ def card_of(
         accuracy=history.accuracies(epoch),
         weight_change=weight_change,
         norms=_norms(estimator),
-        alignment=_course(history, epoch),
+        alignment=_course(history, epoch, layers=tuple(weight_change)),
         settling_residual=float(residuals[-1]) if np.isfinite(residuals[-1:]).any() else None,
         optimizer=_optimizers(estimator, config),
         budget={"epochs": float(len(shown)), **{str(what): float(n) for what, n in spent.items()}},
@@ -164,10 +164,13 @@ def _norms(estimator: Estimator) -> dict[str, str]:
     return {each.name: f"{each.settings.norm}, {each.settings.post_norm}" for each in areas}
 
 
-def _course(history: History, epoch: int) -> dict[str, dict[str, float]]:
+def _course(
+    history: History, epoch: int, *, layers: tuple[str, ...]
+) -> dict[str, dict[str, float]]:
     measured = history.alignment().loc[:epoch].dropna(how="all")
     if measured.empty:
         return {}
+    measured = measured[[layer for layer in layers if layer in measured]]
     places = {"start": 0, "middle": len(measured) // 2, "end": len(measured) - 1}
     return {
         when: {str(layer): float(cosine) for layer, cosine in measured.iloc[at].dropna().items()}

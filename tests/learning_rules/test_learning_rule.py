@@ -5,7 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from brainscore_lite.learning_rules import Batch, Estimator, Phase, UnsupportedNetworkError
+from brainscore_lite.learning_rules import (
+    LEARNING_RULES,
+    Batch,
+    Estimator,
+    Phase,
+    UnsupportedNetworkError,
+    distinct,
+)
 from brainscore_lite.schema import ContractError
 
 
@@ -44,6 +51,14 @@ def test_state_holds_the_generator(estimator: Estimator) -> None:
 def test_a_rule_must_say_how_it_learns(estimator: Estimator, toy: Batch) -> None:
     with pytest.raises(NotImplementedError):
         estimator(toy, lambda: None)
+
+
+def test_rules_that_follow_the_gradient_are_one_model() -> None:
+    groups = distinct(LEARNING_RULES.values())
+    exact = {name for name, rule in LEARNING_RULES.items() if rule.exactness == "bp"}
+    assert set(groups["backprop"]) == exact > {"backprop"}
+    assert {name for names in groups.values() for name in names} == set(LEARNING_RULES)
+    assert all(names == (name,) for name, names in groups.items() if name != "backprop")
 
 
 def test_settings_are_frozen() -> None:

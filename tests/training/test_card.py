@@ -29,6 +29,7 @@ def test_says_what_was_trained_and_at_what_cost(model: TrainedModel, images: Any
     assert card.budget["cpu_seconds"] > 0
     assert card.settling_residual is None
     assert set(card.alignment) == {"start", "middle", "end"}
+    assert list(card.alignment["end"]) == ["V1", "IT", "readout"]
     assert min(card.alignment["end"].values()) > 0.999
     assert card.optimizer["training"].startswith("sgd, lr 0.02 cosine")
 

@@ -222,6 +222,10 @@ class AreawiseEstimator(Estimator):
         if self.reads_out:
             self.chain.eval()  # features as they are probed, also where a norm knows batches
             return train_readout(self.chain, batch, rule=self.rule_name)
+        return StepInfo(loss=self.learn_areas(batch).item())
+
+    def learn_areas(self, batch: Batch) -> Tensor:
+        """Write the updates of all areas and return the sum of their objectives, shape ()."""
         loss = torch.zeros((), dtype=batch.images.dtype, device=batch.images.device)
         with torch.no_grad():
             responses = self.chain.entering(batch.images)
@@ -232,7 +236,7 @@ class AreawiseEstimator(Estimator):
                     loss += self.learn(Sight(index, stage, seen, drive))
                 if index < len(self.areas) - 1:
                     responses = stage.area([stage.connection.pool_out(drive)])
-        return StepInfo(loss=loss.item())
+        return loss
 
     def learn(self, sight: Sight) -> Tensor:
         """Write the update of one area and return its objective, shape ()."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.networks.connections import Connection
-from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
 
@@ -24,14 +23,14 @@ def trained(module: nn.Module) -> tuple[nn.Parameter, ...]:
 
 
 def area_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every area's activations for one image, the readout's left out."""
+    """Return the shape of every area's activations for one image, the readout among them."""
     weight = next(network.parameters())
     size, channels = network.image_size, network.preprocessing.n_channels
     shapes: dict[str, tuple[int, ...]] = {}
     with torch.no_grad():
         for step in network.respond(weight.new_zeros(1, channels, size, size)):
             shapes |= {name: tuple(r.shape[1:]) for name, r in step.activations.items()}
-    return {name: shape for name, shape in shapes.items() if name != READOUT}
+    return shapes
 
 
 def pooling(shape: tuple[int, ...], units: int) -> int:

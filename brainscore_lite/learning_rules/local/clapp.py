@@ -117,7 +117,7 @@ class CLAPP:
         gaze = Gaze(*(each.to(summaries[0][1].device) for each in gaze))
         losses, dendrites = [], []
         for area, summary in summaries:
-            loss, dendritic = hebbian(summary.detach(), estimator.comparisons[area], gaze)
+            loss, dendritic = hebbian(summary.detach(), estimator.comparison(area), gaze)
             losses.append(loss)
             dendrites.append(dendritic)
         learning = [place for place, (_, summary) in enumerate(summaries) if summary.requires_grad]

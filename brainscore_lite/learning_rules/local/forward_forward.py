@@ -36,6 +36,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     contrast_layers,
     respond_normalised,
     supports_goodness,
+    threshold_for,
     trainable,
 )
 from brainscore_lite.learning_rules.stages import stages
@@ -63,8 +64,11 @@ class ForwardForward:
     label_strength : float
         Of the contrast between black and white.
     goodness : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
-    threshold : float
-        Share of theta of each unit (see `Goodness`).
+    threshold : float, optional
+        Share of theta of each unit (see `Goodness`); by default 0.3 where an activation is bounded
+        and 1 elsewhere: about the mean square of a layer before training.
+    temperature : float, optional
+        By default the root of the number of units; the paper's is 1.
     minimised : bool
         Whether images with their own label are to have low goodness instead.
     peer_normalisation : float
@@ -100,7 +104,8 @@ class ForwardForward:
     labels_as: Literal["automatic", "pixels", "waves"] = "automatic"
     label_strength: float = 4.0
     goodness: GoodnessKind = "sum_of_squares"
-    threshold: float = 1.0
+    threshold: float | None = None
+    temperature: float | None = None
     minimised: bool = False
     peer_normalisation: float = 0.03
     negatives: Literal["random", "hard"] = "random"
@@ -157,7 +162,12 @@ class _ForwardForwardEstimator(Estimator):
     def __init__(self, rule: ForwardForward, network: Network, generator: torch.Generator) -> None:
         super().__init__(network, generator)
         self.rule = rule
-        self.goodness = Goodness(rule.goodness, rule.threshold, rule.minimised)
+        self.goodness = Goodness(
+            rule.goodness,
+            threshold_for(network) if rule.threshold is None else rule.threshold,
+            rule.temperature,
+            rule.minimised,
+        )
         *self.hidden, own_readout = stages(network)
         self.n_classes = cast(Any, own_readout.area.settings).units
         self.code = LabelCode(

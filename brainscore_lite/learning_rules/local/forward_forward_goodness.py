@@ -44,8 +44,9 @@ class Goodness:
 
     g = sum_j h_j^2 ("sum_of_squares"), mean_j h_j^2 ("mean_of_squares"), sum_j |h_j| ("absolute"),
     or sum_j log(1 + h_j^2), the negative log of a t-density with one degree of freedom up to a
-    constant ("t_density"). An example is held to be real with probability sigma(g - theta), or
-    sigma(theta - g) where goodness is minimised.
+    constant ("t_density"). An example is held to be real with probability
+    sigma((g - theta) / temperature), or sigma((theta - g) / temperature) where goodness is
+    minimised.
 
     Parameters
     ----------
@@ -53,6 +54,9 @@ class Goodness:
     threshold : float
         Share of theta of each unit: theta is `threshold` for a mean, and for a sum over d units
         d times `threshold`.
+    temperature : float, optional
+        By default sqrt(d) for a sum and 1 / sqrt(d) for a mean: the size of the fluctuations of a
+        layer of d independent units, so that layers of any size learn alike.
     minimised : bool
         Whether real examples are to have low goodness.
 
@@ -64,6 +68,7 @@ class Goodness:
 
     kind: GoodnessKind
     threshold: float
+    temperature: float | None = None
     minimised: bool = False
 
     def __post_init__(self) -> None:
@@ -99,8 +104,8 @@ class Goodness:
     def contrast(self, activations: Tensor, n_real: int) -> tuple[Tensor, Tensor]:
         """Return the loss of a layer and its gradient at the activities, in closed form.
 
-        L = mean_b log(1 + exp(-t_b (g_b - theta))), with t = 1 for the real examples, which come
-        first, and -1 for the false ones.
+        L = mean_b log(1 + exp(-t_b (g_b - theta) / temperature)), with t = 1 for the real examples,
+        which come first, and -1 for the false ones.
 
         Parameters
         ----------
@@ -115,18 +120,23 @@ class Goodness:
         gradient : Tensor, of the shape of the activities
             dL / dh.
         """
-        n_examples, n_units = len(activations), activations[0].numel()
-        theta = self.threshold * (1 if self.kind == "mean_of_squares" else n_units)
-        above = self.of(activations) - theta
-        target = torch.full_like(above, 1.0 if self.minimised else -1.0)
-        target[:n_real] *= -1.0
-        against = -target * above
+        n_units = activations[0].numel()
+        scale = 1 if self.kind == "mean_of_squares" else n_units
+        temperature = self.temperature or scale / n_units**0.5
+        target = activations.new_full((len(activations),), 1 if self.minimised else -1)
+        target[:n_real] *= -1
+        target /= temperature
+        against = target * (self.threshold * scale - self.of(activations))
         loss = functional.softplus(against).mean()
-        slope = -target * against.sigmoid() / n_examples
+        slope = -target * against.sigmoid() / len(activations)
         slope = slope.view(-1, *[1] * (activations.ndim - 1))
+        return loss, slope * self._slope(activations)
+
+    def _slope(self, activations: Tensor) -> Tensor:
         if self.kind == "absolute":
-            return loss, slope * activations.sign()
+            return activations.sign()
         if self.kind == "t_density":
-            return loss, slope * (2 * activations / (1 + activations.square()))
-        factor = 2 / n_units if self.kind == "mean_of_squares" else 2
-        return loss, (factor * slope) * activations
+            return 2 * activations / (1 + activations.square())
+        if self.kind == "mean_of_squares":
+            return activations * (2 / activations[0].numel())
+        return 2 * activations

@@ -19,6 +19,7 @@ from brainscore_lite.learning_rules.support import (
     support,
     untrainable,
 )
+from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS
 from brainscore_lite.networks.connections import Connection, FullyConnected
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of, evaluation_mode
 from brainscore_lite.networks.network import Network
@@ -26,6 +27,7 @@ from brainscore_lite.networks.network import Network
 Probed = Literal["normalised", "raw"]
 
 _DECAY_OF_MEANS = 0.9
+_THRESHOLD_WHERE_BOUNDED, _THRESHOLD = 0.3, 1.0
 
 
 def supports_goodness(architecture: Any) -> Support:
@@ -50,6 +52,12 @@ def _length_fixed(architecture: Any) -> str:
                 "its activity, and goodness is that length. Set post_norm='none'."
             )
     return ""
+
+
+def threshold_for(architecture: Any) -> float:
+    """Return about the mean square activity of a unit before training, given a normalised input."""
+    bounded = any(area.activation in BOUNDED_ACTIVATIONS for area in areas_of(architecture)[:-1])
+    return _THRESHOLD_WHERE_BOUNDED if bounded else _THRESHOLD
 
 
 def trainable(modules: Sequence[nn.Module]) -> tuple[nn.Parameter, ...]:

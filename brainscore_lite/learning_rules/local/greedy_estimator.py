@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from brainscore_lite.learning_rules.self_supervised.views import (
     encoder_parameters,
     two_views,
 )
-from brainscore_lite.networks.model import device_of
+from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
 
 
@@ -71,7 +72,9 @@ class GreedyEstimator(Estimator):
         weight = next(network.parameters())
         self.sides: dict[str, int] = {}
         self.comparisons = nn.ModuleDict()
-        for area, shape in area_shapes(network).items():
+        shapes = area_shapes(network)
+        del shapes[READOUT]
+        for area, shape in shapes.items():
             self.sides[area] = pooling(shape, pooled_units)
             n = pooled(torch.zeros(1, *shape), self.sides[area]).shape[1]
             drawn = {
@@ -118,3 +121,7 @@ class GreedyEstimator(Estimator):
                     summary = pooled(activations[area], side)
                     found.append((area, summary.unflatten(0, (2, -1))))
         return found
+
+    def comparison(self, area: str) -> Mapping[str, nn.Parameter]:
+        """Return the matrices of an area's comparison, by name."""
+        return cast(Mapping[str, nn.Parameter], self.comparisons[area])

@@ -87,7 +87,7 @@ class GreedyInfoMax:
 
 def _contrast_all(estimator: GreedyEstimator, summaries: Sequence[tuple[str, Tensor]]) -> Tensor:
     losses = [
-        information_loss(summary, estimator.comparisons[area]["predict"])
+        information_loss(summary, estimator.comparison(area)["predict"])
         for area, summary in summaries
     ]
     total = torch.stack(losses).sum()

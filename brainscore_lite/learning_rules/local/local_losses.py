@@ -133,10 +133,11 @@ class LocalLossEstimator(Estimator):
     def __init__(self, network: Network, generator: torch.Generator, rule: LocalLosses) -> None:
         super().__init__(network, generator)
         self.rule = rule
-        self.n_classes = network.areas[READOUT].settings.units
+        shapes = area_shapes(network)
+        (self.n_classes,) = shapes.pop(READOUT)
         weight = next(network.parameters())
         self.heads = nn.ModuleDict()
-        for name, shape in area_shapes(network).items():
+        for name, shape in shapes.items():
             head = AreaHead(shape, self.n_classes, rule=rule, generator=generator)
             self.heads[name] = head.to(device_of(network), weight.dtype)
 
@@ -146,11 +147,19 @@ class LocalLossEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each area's own loss."""
+        labels = self._labels(batch)
         losses, scores = self.local_losses(batch)
         total = torch.stack([*losses.values()]).sum()
         total.backward()
-        n_correct = int((scores.detach().argmax(dim=1) == batch.labels).sum())
+        n_correct = int((scores.detach().argmax(dim=1) == labels).sum())
         return StepInfo(loss=total.item(), n_correct=n_correct)
+
+    def _labels(self, batch: Batch) -> Tensor:
+        if batch.labels is None:
+            raise ContractError(
+                f"{self.rule.name}: the batch has no labels. Give it labelled images."
+            )
+        return batch.labels
 
     def local_losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Run the network with its areas cut off from each other.
@@ -171,23 +180,20 @@ class LocalLossEstimator(Estimator):
         ContractError
             If the batch has no labels.
         """
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
+        labels = self._labels(batch)
         wanted = None
         if self.rule.weights[1]:
-            targets = functional.one_hot(batch.labels, self.n_classes)
+            targets = functional.one_hot(labels, self.n_classes)
             wanted = similarity(targets.to(batch.images.dtype))
         found: dict[str, list[Tensor]] = {}
         for activations in self.network.run(batch.images, carry=detached):
             for name, head in self.heads.items():
                 if name in activations:
-                    loss = head(activations[name], batch.labels, wanted)
+                    loss = head(activations[name], labels, wanted)
                     found.setdefault(name, []).append(loss)
         scores = activations[READOUT]
         losses = {name: torch.stack(each).mean() for name, each in found.items()}
-        return losses | {READOUT: functional.cross_entropy(scores, batch.labels)}, scores
+        return losses | {READOUT: functional.cross_entropy(scores, labels)}, scores
 
 
 class AreaHead(nn.Module):

@@ -23,7 +23,6 @@ from brainscore_lite.learning_rules.local.area_losses import area_shapes, traine
 from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Convolution, FullyConnected
-from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
@@ -77,9 +76,7 @@ class SyntheticGradients:
 
     def supports(self, architecture: Any) -> Support:
         """Accept feedforward graphs of areas with weights to train."""
-        return support(
-            untrainable(architecture), no_graph_of_areas(architecture), _recurrent(architecture)
-        )
+        return support(untrainable(architecture), no_single_step(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -93,10 +90,11 @@ class SyntheticGradients:
         return SyntheticGradientEstimator(cast(Network, network), generator, self)
 
 
-def _recurrent(architecture: ConvNet | Network) -> str:
-    """Find that signals take more than one step."""
-    if architecture.n_steps == 1:
-        return ""
+def no_single_step(architecture: Any) -> str:
+    """Find that an architecture is no graph of areas, or that signals take more than one step."""
+    wrong = no_graph_of_areas(architecture)
+    if wrong or architecture.n_steps == 1:
+        return wrong
     return (
         f"it runs {architecture.n_steps} steps, and the rule guesses the error of an area that "
         "answers an image once. Use a feedforward ConvNet, or a rule for any graph such as "
@@ -121,10 +119,11 @@ class SyntheticGradientEstimator(Estimator):
     ) -> None:
         super().__init__(network, generator)
         weight = next(network.parameters())
-        n_classes = network.areas[READOUT].settings.units if rule.labels else 1
+        shapes = area_shapes(network)
+        (n_classes,) = shapes.pop(READOUT)
         self.models = nn.ModuleDict()
-        for name, shape in area_shapes(network).items():
-            model = GradientModel(shape, n_classes, kernel=rule.kernel)
+        for name, shape in shapes.items():
+            model = GradientModel(shape, n_classes if rule.labels else 1, kernel=rule.kernel)
             self.models[name] = model.to(device_of(network), weight.dtype)
 
     def parameter_groups(self) -> list[ParameterGroup]:

@@ -102,7 +102,7 @@ class _WeightPerturbationEstimator(Estimator):
                 f"{self.rule.name}: the batch has no labels. Give it labelled images."
             )
         weights = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
-        samples = [self._noise(weights) for _ in range(self.rule.n_samples)]
+        samples = [self.draw(weights) for _ in range(self.rule.n_samples)]
         device = device_of(self.network)
         noisy = []
         for noise in samples:
@@ -122,7 +122,8 @@ class _WeightPerturbationEstimator(Estimator):
         n_correct = int((scores.argmax(dim=1) == batch.labels).sum())
         return StepInfo(loss=loss.item(), n_correct=n_correct)
 
-    def _noise(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def draw(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Draw the noise of one sample, by parameter."""
         device = self.generator.device
         return {
             name: torch.empty(weight.shape, dtype=weight.dtype, device=device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -77,5 +79,5 @@ def features(network: Network, images: Tensor) -> Tensor:
 
 def n_features(network: Network) -> int:
     """Return how many numbers the readout reads."""
-    connections = network.connections.values()
+    connections = (cast(Connection, each) for each in network.connections.values())
     return sum(each.op.weight.shape[1] for each in connections if each.target == READOUT)

@@ -37,8 +37,9 @@ class Inverse(nn.Module):
         Activation of the lower area, where the path is to land in its range. It comes with a bias
         per unit or channel; without it there is none.
     generator : torch.Generator
-        The weight is drawn from N(0, 1 / fan_in), with the fan-in of the way back; without `top`,
-        with that of the way up, so that it starts as large as the transpose of a forward weight.
+        The weight is drawn from N(0, 1 / fan_in), with the fan-in of the way back; without `top`
+        with that of the way up, divided by the sizes of the pooled windows, so that the path
+        starts as large as the transposed Jacobian of the way up.
     """
 
     def __init__(
@@ -55,15 +56,18 @@ class Inverse(nn.Module):
         self._convolves = op.weight.ndim == 4
         self._stride = cast(int, getattr(op, "stride", 1))
         self._padding = cast(int, getattr(op, "padding", 0))
-        self._lower, self._pooled, self._raw = lower, *_shapes(stage, lower)
+        pooled, raw, upper = _shapes(stage, lower)
+        self._lower, self._pooled, self._raw = lower, pooled, raw
         self._unpools_in = not isinstance(stage.connection.pool_in, nn.Identity)
         self._unpools_out = not isinstance(stage.connection.pool_out, nn.Identity)
         self.entry = nn.Identity() if entry is None else entry
         self.top = nn.Identity() if top is None else top
-        fan_in = op.weight[0].numel()
-        if top is not None:
-            fan_in = op.weight[:, 0].numel() / self._stride**2
-        self.weight = nn.Parameter(noise_like(op.weight, generator) / math.sqrt(fan_in))
+        if top is None:
+            windows = math.prod(lower) / math.prod(pooled) * math.prod(raw) / math.prod(upper)
+            size = windows * math.sqrt(op.weight[0].numel())
+        else:
+            size = math.sqrt(op.weight[:, 0].numel()) / self._stride
+        self.weight = nn.Parameter(noise_like(op.weight, generator) / size)
         spread = (lower[0], *(1 for _ in lower[1:]))
         self.bias = None if top is None else nn.Parameter(op.weight.new_zeros(spread))
 
@@ -126,10 +130,12 @@ def activation_shapes(stages: Sequence[Stage], image: tuple[int, ...]) -> list[t
     return shapes
 
 
-def _shapes(stage: Stage, lower: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes before and after the operation."""
+def _shapes(stage: Stage, lower: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes before and after the operation, and of what arrives."""
     connection = stage.connection
+    op = cast(Operation, connection.op)
     with torch.no_grad():
-        pooled = connection.pool_in(connection.op.weight.new_zeros(1, *lower))  # type: ignore
-        raw = connection.op(pooled)
-    return tuple(pooled.shape[1:]), tuple(raw.shape[1:])
+        pooled = connection.pool_in(op.weight.new_zeros(1, *lower))
+        raw = op(pooled)
+        arriving = connection.pool_out(raw)
+    return [tuple(each.shape[1:]) for each in (pooled, raw, arriving)]

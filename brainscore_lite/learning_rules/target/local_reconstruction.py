@@ -74,7 +74,7 @@ class LocalDifferenceReconstruction:
     noise: float = 0.1
     feedback_steps: int = 1
     feedback_epochs: int = 0
-    feedback_lr_multiplier: float = 1.0
+    feedback_lr_multiplier: float = 5.0
 
     name: ClassVar[str] = "local_difference_reconstruction"
     family: ClassVar[str] = "target"

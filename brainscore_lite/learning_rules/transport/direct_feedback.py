@@ -291,10 +291,9 @@ def _supported(architecture: Any) -> Support:
 
 
 def _recurrent(architecture: Any) -> str:
-    recurrent = architecture.n_steps > 1
-    if isinstance(architecture, ConvNet):
-        recurrent = recurrent or architecture.lateral or bool(architecture.feedback)
-    if not recurrent:
+    steps = getattr(architecture, "n_steps", 1)
+    loops = isinstance(architecture, ConvNet) and (architecture.lateral or architecture.feedback)
+    if steps == 1 and not loops:
         return ""
     return (
         "it is recurrent, and the rule broadcasts one error to each area of a feedforward pass. "

@@ -21,15 +21,15 @@ from brainscore_lite.networks.network import Network
 from brainscore_lite.stimuli import Preprocessing
 
 CHAIN = ConvNet(
-    areas=(Dense("V4", 8, activation="tanh"), Dense("IT", 6, activation="tanh")),
+    areas=(Dense("V4", 6, activation="tanh"), Dense("IT", 5, activation="tanh")),
     n_classes=3,
-    image_size=4,
+    image_size=3,
 )
 CONVOLUTIONAL = ConvNet(
     areas=(
-        Area("V1", 3, pool_out=Pool("max", 2), activation="softplus"),
-        Area("V2", 4, pool_in=Pool("average", 2), activation="tanh", post_norm="local_response"),
-        Dense("IT", 4, activation="sigmoid"),
+        Area("V1", 2, pool_out=Pool("max", 2), activation="softplus"),
+        Area("V2", 3, pool_in=Pool("average", 2), activation="tanh", post_norm="local_response"),
+        Dense("IT", 3, activation="sigmoid"),
     ),
     n_classes=2,
     image_size=8,
@@ -39,25 +39,25 @@ CONVOLUTIONAL = ConvNet(
 def recurrent() -> Network:
     """Two convolutional areas with lateral and feedback connections, and a readout, in 3 steps."""
     ops = {
-        "image->V1": Convolution((3, 3, 3, 3), padding=1),
-        "V1->V1": Convolution((3, 3, 3, 3), padding=1),
-        "V1->IT": Convolution((4, 3, 3, 3), padding=1),
-        "IT->V1": Convolution((3, 4, 3, 3), padding=1),
-        "IT->readout": FullyConnected((2, 64)),
+        "image->V1": Convolution((2, 3, 3, 3), padding=1),
+        "V1->V1": Convolution((2, 2, 3, 3), padding=1),
+        "V1->IT": Convolution((2, 2, 3, 3), padding=1),
+        "IT->V1": Convolution((2, 2, 3, 3), padding=1),
+        "IT->readout": FullyConnected((2, 18)),
     }
     delays = {"V1->V1": 1, "IT->V1": 1}
     generator = torch.Generator().manual_seed(0)
     for op in ops.values():
         initialise(op, generator, gain=0.7)
     areas = [
-        AreaModule(Area("V1", 3, activation="tanh")),
-        AreaModule(Area("IT", 4, activation="softplus")),
+        AreaModule(Area("V1", 2, activation="tanh")),
+        AreaModule(Area("IT", 2, activation="softplus")),
         AreaModule(Dense("readout", 2, activation="identity")),
     ]
     connections = [
         Connection(*name.split("->"), op=op, delay=delays.get(name, 0)) for name, op in ops.items()
     ]
-    eye = Preprocessing(size=4)
+    eye = Preprocessing(size=3)
     return Network("recurrent", areas, connections=connections, preprocessing=eye, n_steps=3)
 
 

@@ -99,13 +99,14 @@ def test_cosine_and_slope_follow_the_number_of_samples(
     batch = batch_for(chain, 12)
     g = gradient(chain, batch)
     v = square_error_of_one_sample(chain, batch) / (g @ g).item()
-    assert 50 < v < 100  # a K of 1e4 comes to .9956 or closer, as in the reference
+    assert v < 88  # a K of 1e4 comes to .9956 or closer, as in the reference
     for n_samples, tolerance in ((100, 0.05), (1000, 0.01), (10_000, 0.001)):
         rule = NodePerturbation(sigma=1e-5, n_samples=n_samples)
         found = estimate(bound(rule, chain), batch)
         cosine = functional.cosine_similarity(g, found, dim=0).item()
         assert cosine == pytest.approx((1 + v / n_samples) ** -0.5, abs=tolerance)
     assert cosine > 0.9956
+    found = estimate(bound(NodePerturbation(sigma=1e-5, n_samples=50_000), chain), batch)
     assert (g @ found / (g @ g)).item() == pytest.approx(1, abs=0.009)
 
 
@@ -161,7 +162,7 @@ def test_the_baseline_must_be_of_the_example(
     assert other[0.01] > 300 * own[0.01]
 
 
-def quadrature(sigma: float, n_points: int = 10) -> tuple[Tensor, Tensor]:
+def quadrature(sigma: float, n_points: int = 12) -> tuple[Tensor, Tensor]:
     """Gauss-Hermite points of four independent N(0, sigma^2) and their weights."""
     x, w = np.polynomial.hermite_e.hermegauss(n_points)
     points = torch.tensor(list(product(x, repeat=4)), dtype=torch.float64) * sigma
