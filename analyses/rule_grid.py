@@ -23,13 +23,12 @@ from torch import nn
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
-from brainscore_lite.networks.architectures import ARCHITECTURES
+from brainscore_lite.networks.architectures import ARCHITECTURES, INK
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.seeding import torch_generator
-from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.training import Augmentation, LabelledImages, TrainedModel, TrainingConfig, fit
 
 HERE = Path(__file__).resolve().parent
@@ -60,12 +59,13 @@ def _mlp(name: str, *widths: int, activation: str = "relu") -> ConvNet:
     areas = tuple(
         Dense(f"hidden{i + 1}", width, activation=activation) for i, width in enumerate(widths)
     )
-    return ConvNet(areas=areas, n_classes=10, image_size=28, in_channels=1, name=name)
+    return ConvNet(
+        areas=areas, n_classes=10, image_size=28, in_channels=1, preprocessing=INK, name=name
+    )
 
 
 def _elman(generator: torch.Generator) -> nn.Module:
-    eye = Preprocessing(size=28, mean=(0.5,), std=(0.25,), channels="L")
-    return ElmanNetwork(64, 10, generator=generator, preprocessing=eye, tau=2.0, name="elman_64")
+    return ElmanNetwork(64, 10, generator=generator, preprocessing=INK, tau=2.0, name="elman_64")
 
 
 #: Networks of the analyses beside the ready-made ones. `matched_v1_it` is the CIFAR-10 network that
@@ -120,15 +120,19 @@ class Recipe:
     def learning_rule(self) -> LearningRule:
         """Return the rule with its settings."""
         rule: Any = LEARNING_RULES[self.rule]
-        found: LearningRule = dataclasses.replace(rule, **self.settings)
+        found: LearningRule = dataclasses.replace(rule, **_tuples(self.settings))
         return found
 
     def config(self, seed: int) -> TrainingConfig:
         """Return the training settings with a seed."""
-        given = dict(self.training)
+        given = _tuples(self.training)
         if "augmentation" in given:
-            given["augmentation"] = Augmentation(**given["augmentation"])
+            given["augmentation"] = Augmentation(**_tuples(given["augmentation"]))
         return TrainingConfig(seed=seed, **given)
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
 
 
 def recipes(experiment: str) -> dict[str, Recipe]:

@@ -35,7 +35,9 @@ from brainscore_lite.learning_rules.local import (
     ForwardForward,
     GreedyInfoMax,
     LocalLosses,
+    RecurrentForwardForward,
     SyntheticGradients,
+    UnsupervisedForwardForward,
 )
 from brainscore_lite.learning_rules.perturbation import (
     ForwardGradient,
@@ -126,6 +128,8 @@ LEARNING_RULES: dict[str, LearningRule] = {
         LocalDifferenceReconstruction(),
         # local
         ForwardForward(),
+        UnsupervisedForwardForward(),
+        RecurrentForwardForward(),
         LocalLosses("pred"),
         LocalLosses("sim"),
         LocalLosses("predsim"),
@@ -149,6 +153,7 @@ LEARNING_RULES: dict[str, LearningRule] = {
 }
 
 __all__ = [
+    "RecurrentForwardForward",
     "RestrictedBoltzmannMachine",
     "SoftHebb",
     "PrincipalComponents",
@@ -190,14 +195,15 @@ __all__ = [
     "Phase",
     "PredictiveCoding",
     "RealTimeRecurrentLearning",
-    "ShuffledLabels",
     "RewardModulatedHebb",
+    "ShuffledLabels",
     "SignSymmetry",
     "SimCLR",
     "StepInfo",
     "Support",
     "SyntheticGradients",
     "TargetPropagation",
+    "UnsupervisedForwardForward",
     "UnsupportedNetworkError",
     "Untrained",
     "VICReg",

@@ -66,7 +66,7 @@ class Phase:
         How many augmented views of each image batches carry.
     optimizer : {"sgd", "adam"}, optional
         By default the configuration's; a rule whose theorem needs one optimiser names it.
-    lr : float, optional
+    lr, momentum : float, optional
         By default the configuration's.
     """
 
@@ -77,6 +77,7 @@ class Phase:
     views: int = 0
     optimizer: Literal["sgd", "adam"] | None = None
     lr: float | None = None
+    momentum: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
-#: The last phase of an unsupervised rule.
-READOUT_PHASE = Phase(name="readout")
+#: The last phase of an unsupervised rule, the same for all whatever their own optimiser.
+READOUT_PHASE = Phase(name="readout", optimizer="adam", lr=2e-3)
 
 
 def readout_parameters(network: Network) -> tuple[nn.Parameter, ...]:

@@ -3,6 +3,7 @@
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.stimuli import Preprocessing
 
 HALF = Pool("max", 2)
 AVERAGED = Pool("average", 2)
@@ -23,6 +24,9 @@ SMALL_CNN = ConvNet(
     name="small_cnn",
 )
 
+# Pixels from 0 to 1, like the activations: standardised ones would saturate bounded units.
+INK = Preprocessing(size=28, mean=(0.0,), std=(1.0,), channels="L")
+
 # The networks on which learning rules are compared for cost: bounded activations, average pooling
 # and no normalisation, so that every rule can train them.
 MATCHED_MLP = ConvNet(
@@ -33,6 +37,7 @@ MATCHED_MLP = ConvNet(
     n_classes=10,
     image_size=28,
     in_channels=1,
+    preprocessing=INK,
     name="matched_mlp",
 )
 MATCHED_CNN = ConvNet(
@@ -44,6 +49,7 @@ MATCHED_CNN = ConvNet(
     n_classes=10,
     image_size=28,
     in_channels=1,
+    preprocessing=INK,
     name="matched_cnn",
 )
 

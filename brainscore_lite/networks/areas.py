@@ -19,6 +19,28 @@ class ClippedReLU(nn.Module):
         return drive.clamp(0.0, 1.0)
 
 
+class Triangle(nn.Module):
+    """Rectify what exceeds the mean over channels or units: max(x_k - <x>_k, 0)^power.
+
+    Parameters
+    ----------
+    power : float
+
+    References
+    ----------
+    Coates, Ng & Lee (2011); with a power, Journe et al. (2023), arXiv:2209.11883.
+    """
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, drive: Tensor) -> Tensor:
+        """Return activations of at least 0, of the shape of `drive`, (batch, units, ...)."""
+        above = (drive - drive.mean(dim=1, keepdim=True)).clamp_min(0.0)
+        return above if self.power == 1.0 else above.pow(self.power)
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "clipped_relu": ClippedReLU,
     "elu": nn.ELU,
@@ -29,6 +51,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
+    "triangle": Triangle,
+    "triangle_0.7": lambda: Triangle(0.7),
+    "triangle_1.4": lambda: Triangle(1.4),
 }
 BOUNDED_ACTIVATIONS = frozenset({"clipped_relu", "hard_tanh", "sigmoid", "tanh"})
 #: Analytic around the real line, so that they can be run on complex numbers.

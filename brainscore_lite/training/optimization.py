@@ -46,8 +46,8 @@ def build_optimizer(
         return None
     if (phase.optimizer or config.optimizer) == "adam":
         return torch.optim.AdamW(described, betas=ADAM_BETAS, eps=ADAM_EPSILON)
-    ahead = NESTEROV and config.momentum > 0
-    return torch.optim.SGD(described, momentum=config.momentum, nesterov=ahead)
+    momentum = config.momentum if phase.momentum is None else phase.momentum
+    return torch.optim.SGD(described, momentum=momentum, nesterov=NESTEROV and momentum > 0)
 
 
 def learning_rate(

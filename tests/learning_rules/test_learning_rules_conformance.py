@@ -79,6 +79,9 @@ NETWORK_OF: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
 
 #: Steps in each phase and learning rate with which a rule learns the toy, if not 60 and 0.1.
 TOY_TRAINING: dict[str, tuple[int, float]] = {
+    "direct_difference_target_propagation": (100, 0.05),
+    "direct_random_target_projection": (200, 0.1),
+    "forward_forward_unsupervised": (200, 0.03),
     "simclr": (60, 0.3),
     "vicreg": (300, 0.02),
 }

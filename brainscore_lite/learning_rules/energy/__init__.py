@@ -14,4 +14,5 @@ __all__ = [
     "DualPropagation",
     "EquilibriumPropagation",
     "GeneRec",
+    "RestrictedBoltzmannMachine",
 ]

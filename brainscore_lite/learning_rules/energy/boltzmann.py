@@ -105,7 +105,7 @@ class RestrictedBoltzmannMachine:
 
     @property
     def name(self) -> str:
-        """ "restricted_boltzmann_machine", with "_persistent" where chains persist."""
+        """The name of the variant: with "_persistent" where chains persist."""
         return "restricted_boltzmann_machine" + ("_persistent" if self.persistent else "")
 
     @property
@@ -165,6 +165,7 @@ class _BoltzmannEstimator(Estimator):
                 labels=False,
                 optimizer="sgd",
                 lr=rule.lr,
+                momentum=0.0,
             )
             for stage in self.areas
         )
@@ -196,7 +197,7 @@ class _BoltzmannEstimator(Estimator):
 
     def _learn(self, index: int, seen: Tensor) -> Tensor:
         """Write the update of a machine; return its squared error of reconstruction."""
-        if self._binary(index) and not (0 <= seen.min() and seen.max() <= 1):
+        if self._binary(index) and (seen.min() < 0 or seen.max() > 1):
             raise ContractError(
                 f"{self.rule.name}: images reach from {seen.min():.3g} to {seen.max():.3g}, but "
                 "visible='bernoulli' takes them for probabilities. Use Preprocessing(mean=(0.0,), "

@@ -49,8 +49,8 @@ class ContrastiveHebbian:
 
     References
     ----------
-    Movellan (1991), doi:10.1016/B978-1-4832-1448-1.50007-X; Xie & Seung (2003),
-    doi:10.1162/089976603762552988.
+    Movellan (1991), Connectionist Models, Proceedings of the 1990 Summer School; Xie & Seung
+    (2003), doi:10.1162/089976603762552988.
 
     Examples
     --------

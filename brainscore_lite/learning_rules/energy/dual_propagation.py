@@ -20,17 +20,43 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.support import (
+    activated_otherwise,
+    black_box,
     no_graph_of_areas,
     normalised_by,
     support,
     untrainable,
 )
 from brainscore_lite.networks.areas import CONVOLUTIONAL_NORMS, DENSE_NORMS, AreaModule
-from brainscore_lite.networks.connections import IMAGE, Connection, Convolution, Operation
+from brainscore_lite.networks.connections import (
+    IMAGE,
+    Connection,
+    Convolution,
+    FullyConnected,
+    Operation,
+)
 from brainscore_lite.networks.network import Network, Node
 from brainscore_lite.schema import ContractError
 
 NORMS = frozenset({*CONVOLUTIONAL_NORMS, *DENSE_NORMS} - {"none"})
+#: Functions of a neuron's own drive.
+ELEMENTWISE = frozenset(
+    {
+        "clipped_relu",
+        "elu",
+        "hard_tanh",
+        "identity",
+        "relu",
+        "sigmoid",
+        "silu",
+        "softplus",
+        "tanh",
+    }
+)
+_OWN_DRIVE = (
+    "a difference of states is the error of its own neuron only where each neuron's activation is "
+    "a function of its own drive"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +126,13 @@ class DualPropagation:
             )
 
     def supports(self, architecture: Any) -> Support:
-        """Accept any graph of areas without normalisation."""
+        """Accept any graph of areas whose neurons act on their own drive alone."""
         return support(
             untrainable(architecture),
             no_graph_of_areas(architecture),
-            normalised_by(
-                architecture,
-                NORMS,
-                why="a difference of states is the error of its own neuron only where each "
-                "neuron's activation is a function of its own drive",
-            ),
+            black_box(architecture),
+            normalised_by(architecture, NORMS, why=_OWN_DRIVE),
+            activated_otherwise(architecture, ELEMENTWISE, why=_OWN_DRIVE),
         )
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
@@ -118,7 +141,8 @@ class DualPropagation:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or one with normalisation.
+            If the network is no graph of areas, or one in which neurons of an area act on each
+            other.
         """
         check_support(self, network)
         return _DualPropagationEstimator(network, generator, alpha=self.alpha, beta=self.beta)
@@ -187,19 +211,23 @@ class _Arrival:
     def __init__(
         self, connection: Connection, activations: Tensor, gain: float, source: _Dyad | None
     ) -> None:
-        self.op = cast(Operation, connection.op)
+        self.op = connection.op
         self.source = source
         self._forward = activations
         self._gain = gain
         self._pool_in, pool_out = connection.pool_in, connection.pool_out
         self._entering, self._pooled = _through(self._pool_in, activations)
-        self._product, self.arrived = _through(pool_out, self.op(self._pooled.detach()))
+        self._product, self._arrived = _through(pool_out, self.op(self._pooled.detach()))
         self._returned: Tensor | None = None
+
+    @property
+    def arrived(self) -> Tensor:
+        """What the target received."""
+        return self._scaled(self._arrived.detach())
 
     def send_back(self, difference: Tensor) -> None:
         """Take the difference of the target's states back to the states of the source."""
-        scaled = difference if self._gain == 1.0 else self._gain * difference
-        self._returned = _undone(self.arrived, self._product, scaled)
+        self._returned = _undone(self._arrived, self._product, self._scaled(difference))
         if self.source is not None:
             into = _transposed(self.op, self._returned, self._pooled.shape)
             sent = _undone(self._pooled, self._entering, into)
@@ -211,6 +239,9 @@ class _Arrival:
         mean = self._forward if self.source is None else self.source.mean
         assert self._returned is not None
         return _outer(self.op, self._returned, self._pool_in(mean))
+
+    def _scaled(self, signal: Tensor) -> Tensor:
+        return signal if self._gain == 1.0 else self._gain * signal
 
 
 class _Dyad:
@@ -239,7 +270,7 @@ class _Dyad:
 def _forward_pass(network: Network, images: Tensor) -> list[_Dyad]:
     """Run the network and return its dyads in the order of their computation, states agreeing."""
     dyads: dict[Node, _Dyad] = {}
-    graph = iter([item for item in network.graph().items() if item[0].area != IMAGE])
+    graph = ((node, edges) for node, edges in network.graph().items() if node.area != IMAGE)
     waiting: list[tuple[Connection, Tensor, float]] = []
 
     def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
@@ -253,8 +284,8 @@ def _forward_pass(network: Network, images: Tensor) -> list[_Dyad]:
             for came, edge in zip(waiting, edges, strict=True)
         )
         waiting.clear()
-        arrived = [arrival.arrived.detach() for arrival in arrivals]
-        dyads[node] = _Dyad(area, area.drive(arrived), arrivals)
+        drive = area.drive([arrival.arrived for arrival in arrivals])
+        dyads[node] = _Dyad(area, drive, arrivals)
         return dyads[node].mean
 
     for _ in network.run(images, carry=carry, answer=answer):
@@ -283,7 +314,11 @@ def _transposed(op: Operation, signal: Tensor, shape: torch.Size) -> Tensor:
     """Send a signal back through the weight of an operation."""
     if isinstance(op, Convolution):
         return conv2d_input(shape, op.weight, signal, stride=op.stride, padding=op.padding)
-    return (signal @ op.weight).view(shape)
+    if isinstance(op, FullyConnected):
+        return (signal @ op.weight).view(shape)
+    with torch.enable_grad():  # linear, so that any input will do
+        entering = signal.new_zeros(shape).requires_grad_()
+        return torch.autograd.grad(op(entering), entering, signal)[0]
 
 
 def _outer(op: Operation, above: Tensor, below: Tensor) -> Tensor:
@@ -291,4 +326,8 @@ def _outer(op: Operation, above: Tensor, below: Tensor) -> Tensor:
     if isinstance(op, Convolution):
         shape = op.weight.shape
         return conv2d_weight(below, shape, above, stride=op.stride, padding=op.padding)
-    return above.T @ below.flatten(1)
+    if isinstance(op, FullyConnected):
+        return above.T @ below.flatten(1)
+    with torch.enable_grad():
+        weight = op.weight.detach().requires_grad_()
+        return torch.autograd.grad(op(below, weight), weight, above)[0]

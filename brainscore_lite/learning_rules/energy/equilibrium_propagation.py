@@ -61,6 +61,10 @@ class EquilibriumPropagation:
         In each step all areas are updated, as far as that changes anything (see `settling`).
     objective : {"cross_entropy", "squared_error"}
         Of a softmax readout outside the dynamics, or of a linear readout within.
+    initial_gain : float
+        Factor on the weights of the network that the rule is bound to, which should be a fresh one.
+        Weights drawn for a single pass upwards are strong for areas that drive each other: units
+        hold each other at their bounds, where a nudge does not move them.
 
     Raises
     ------
@@ -85,6 +89,7 @@ class EquilibriumPropagation:
     free_steps: int = 30
     nudged_steps: int = 10
     objective: ObjectiveName = "cross_entropy"
+    initial_gain: float = 1.0
 
     family: ClassVar[str] = "energy"
     exactness: ClassVar[Exactness] = "bp_limit"
@@ -99,6 +104,7 @@ class EquilibriumPropagation:
             beta=self.beta,
             free_steps=self.free_steps,
             nudged_steps=self.nudged_steps,
+            initial_gain=self.initial_gain,
         )
         if self.n_points < 2:
             raise ContractError(
@@ -179,6 +185,10 @@ class _EquilibriumPropagationEstimator(FixedPointEstimator):
             objective=rule.objective,
         )
         self._settings = rule
+        if rule.initial_gain != 1:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(rule.initial_gain)
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
         points = self._settings.points(self.generator)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ from brainscore_lite.networks.areas import (
     CONVOLUTIONAL_NORMS,
     AreaModule,
 )
-from brainscore_lite.networks.connections import IMAGE
+from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of
 from brainscore_lite.networks.network import Network
@@ -236,15 +236,20 @@ class FixedPointEstimator(Estimator):
             return None
         with torch.no_grad():
             free = self.free_phase(batch.images)
-        states = {name: state.detach().requires_grad_() for name, state in free.states.items()}
-        for _ in range(self._free_steps):
-            states = unrolled_step(self._areas, free.energy.image, states, feedback=self._feedback)
         targets = one_hot(batch.labels, like=free.scores)
-        if self._objective == "squared_error":
-            return free.objective.loss(states[READOUT], targets)
-        into = [each for each in self._areas.connections.values() if each.target == READOUT]
-        arriving = [each(states[each.source]) for each in into]  # type: ignore[operator, index]
-        return free.objective.loss(self._areas.areas[READOUT](arriving), targets)
+        states = {name: state.detach().requires_grad_() for name, state in free.states.items()}
+        with torch.enable_grad():
+            for _ in range(self._free_steps):
+                states = unrolled_step(
+                    self._areas, free.energy.image, states, feedback=self._feedback
+                )
+            scores = states[READOUT] if READOUT in states else self._read_out(states)
+            return free.objective.loss(scores, targets)
+
+    def _read_out(self, states: States) -> Tensor:
+        every = cast("list[Connection]", list(self._areas.connections.values()))
+        into = [each for each in every if each.target == READOUT]
+        return self._areas.areas[READOUT]([each(states[each.source]) for each in into])
 
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
         """Yield the free fixed point, with its settling residual."""
@@ -273,7 +278,7 @@ def unrolled_step(
     phi = potential(network, {IMAGE: image, **states}, scales=scales)
     slopes = torch.autograd.grad(phi, [states[name] for name in names], create_graph=True)
     return {
-        name: network.areas[name].activation(slope / scales[name])  # type: ignore[operator, union-attr]
+        name: cast(AreaModule, network.areas[name]).activation(slope / scales[name])
         for name, slope in zip(names, slopes, strict=True)
     }
 

@@ -243,7 +243,8 @@ def potential(
     total = states[IMAGE].new_zeros(())
     for connection in cast("list[Connection]", list(network.connections.values())):
         if connection.target in scales:
-            carried = connection(states[connection.source])
+            gain = network._gains.get(connection.name, 1.0)
+            carried = connection(states[connection.source], gain=gain)
             term = (states[connection.target] * carried).sum()
             total = total + scales[connection.target] * term
     for name, scale in scales.items():

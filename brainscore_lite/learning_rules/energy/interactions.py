@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from brainscore_lite.networks.connections import Connection, Convolution, FullyConnected
 from brainscore_lite.networks.network import Network
@@ -144,8 +145,8 @@ class _Convolved:
         return arriving if plus is None else arriving.add_(plus)
 
     def weight_gradient(self, source: Tensor, target: Tensor) -> Tensor:
-        gradient = nn.grad.conv2d_weight(
-            source, list(self._up.shape), target, stride=self._stride, padding=self._padding
+        gradient = conv2d_weight(
+            source, self._up.shape, target, stride=self._stride, padding=self._padding
         )
         if self._window.numel() > 1:
             single = gradient.reshape(-1, 1, *gradient.shape[2:])

@@ -37,7 +37,9 @@ class Objective(Protocol):
     complex, their real parts lie above their imaginary parts, and `beta` and weights are complex.
     """
 
-    nudged: frozenset[str]
+    @property
+    def nudged(self) -> frozenset[str]:
+        """Areas on which the loss acts directly."""
 
     def scores(self, states: States) -> Tensor:
         """Return the readout, of shape (batch, n_classes)."""

@@ -4,8 +4,9 @@ A step replaces every area's state by its answer to the states before. Where no 
 and the areas fall into two groups that act only on each other, such as those of a chain, a
 synchronous step repeats for one group, one step late, what it did before. These updates are left
 out: a step updates one group, the next the other, and after the same number of steps the states
-are the same. In this form each update minimises the energy over a group, so chains cannot
-oscillate.
+are the same. In this form each update minimises the energy over a group, so chains of linear
+connections cannot oscillate. Those that pool by maximum can, where the largest unit keeps changing;
+the residual tells.
 """
 
 from __future__ import annotations

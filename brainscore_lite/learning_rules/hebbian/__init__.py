@@ -6,10 +6,18 @@ from brainscore_lite.learning_rules.hebbian.latent_predictive_learning import (
 )
 from brainscore_lite.learning_rules.hebbian.principal_components import PrincipalComponents
 from brainscore_lite.learning_rules.hebbian.softhebb import SoftHebb
+from brainscore_lite.learning_rules.hebbian.softhebb_networks import (
+    PUBLISHED_CNN,
+    SOFTHEBB_CNN,
+    SOFTHEBB_MLP,
+)
 from brainscore_lite.learning_rules.hebbian.three_factor import RewardModulatedHebb
 
 __all__ = [
     "BCM",
+    "PUBLISHED_CNN",
+    "SOFTHEBB_CNN",
+    "SOFTHEBB_MLP",
     "LatentPredictiveLearning",
     "PrincipalComponents",
     "RewardModulatedHebb",

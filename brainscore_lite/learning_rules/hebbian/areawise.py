@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
@@ -30,6 +31,7 @@ from brainscore_lite.networks.network import Network
 
 #: Share of the way that a bias moves, in one batch, to what centres the drive.
 CENTRING_RATE = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -65,7 +67,7 @@ class Sight:
     @cached_property
     def mean_drive(self) -> Tensor:
         """W <x>, shape (units,)."""
-        return per_sample(self.drive).mean(dim=1)
+        return sum_of_samples(self.drive) / self.n_samples
 
     @cached_property
     def mean_seen(self) -> Tensor:
@@ -95,7 +97,7 @@ class Sight:
 
     def centred_correlation(self, postsynaptic: Tensor) -> Tensor:
         """Return sum over samples of y (x - <x>)^T."""
-        total = per_sample(postsynaptic).sum(dim=1)
+        total = sum_of_samples(postsynaptic)
         found = self.correlation(postsynaptic)
         return found.sub_(over_weights(total, found) * self.mean_seen)
 
@@ -120,15 +122,18 @@ def correlation(op: Operation, seen: Tensor, postsynaptic: Tensor) -> Tensor:
     """
     if isinstance(op, Convolution):
         shape = (postsynaptic.shape[1], *op.weight.shape[1:])
-        return nn.grad.conv2d_weight(
-            seen, shape, postsynaptic, stride=op.stride, padding=op.padding
-        )
+        return conv2d_weight(seen, shape, postsynaptic, stride=op.stride, padding=op.padding)
     return postsynaptic.T @ seen.flatten(1)
 
 
 def per_sample(values: Tensor) -> Tensor:
     """Lay activity (batch, units, ...) out as (units, samples)."""
     return values.transpose(0, 1).flatten(1)
+
+
+def sum_of_samples(activity: Tensor) -> Tensor:
+    """Sum activity, (batch, units, ...), over the batch and over positions: (units,)."""
+    return activity.sum(dim=[0, *range(2, activity.ndim)])
 
 
 def over_weights(values: Tensor, weight: Tensor) -> Tensor:
@@ -186,12 +191,10 @@ class AreawiseEstimator(Estimator):
             return [readout_group(self.chain)]
         groups = []
         for index, stage in enumerate(self.areas):
-            parameters, rates = self.trained(index, stage), (self.lr_multiplier(index),)
-            if len(parameters) > 1:
-                rates = (*rates, self.bias_multiplier(index))
+            rates = (self.lr_multiplier(index), self.bias_multiplier(index))
             groups += [
                 ParameterGroup((parameter,), lr_multiplier=rate, weight_decay=0.0)
-                for parameter, rate in zip(parameters, rates, strict=True)
+                for parameter, rate in zip(self.trained(index, stage), rates, strict=False)
             ]
         return groups
 

@@ -14,7 +14,7 @@ from brainscore_lite.learning_rules.hebbian.areawise import (
     chain_support,
     over_units,
     over_weights,
-    per_sample,
+    sum_of_samples,
 )
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
@@ -101,7 +101,9 @@ class BCM:
 
 class _BCMEstimator(AreawiseEstimator):
     def __init__(self, network: nn.Module, generator: torch.Generator, rule: BCM) -> None:
-        phase = Phase(name="bcm", epochs=rule.epochs, labels=False, optimizer="sgd", lr=rule.lr)
+        phase = Phase(
+            name="bcm", epochs=rule.epochs, labels=False, optimizer="sgd", lr=rule.lr, momentum=0.0
+        )
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.rule = rule
         # Weighted sums of the squares of all batches so far, and of 1: their ratio is theta.
@@ -128,7 +130,7 @@ class _BCMEstimator(AreawiseEstimator):
         """Write the update of one area; its objective is <(y - theta)^2> where units answer."""
         centred = self.rule.centred
         responses = (sight.centred_drive() if centred else sight.drive).clamp_min(0)
-        threshold = self._slide(sight.index, per_sample(responses).square().mean(dim=1))
+        threshold = self._slide(sight.index, sum_of_samples(responses.square()) / sight.n_samples)
         above = responses - over_units(threshold, responses)
         correlate = sight.centred_correlation if centred else sight.correlation
         change = correlate(responses * above) / sight.n_samples

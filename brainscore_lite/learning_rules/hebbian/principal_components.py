@@ -76,7 +76,7 @@ class PrincipalComponents:
 
     @property
     def name(self) -> str:
-        """ "oja" or "sanger"."""
+        """The name of the variant: "oja" or "sanger"."""
         return "oja" if self.deflation == "subspace" else "sanger"
 
     @property
@@ -104,7 +104,14 @@ class _PrincipalComponentsEstimator(AreawiseEstimator):
     def __init__(
         self, network: nn.Module, generator: torch.Generator, rule: PrincipalComponents
     ) -> None:
-        phase = Phase(name=rule.name, epochs=rule.epochs, labels=False, optimizer="sgd", lr=rule.lr)
+        phase = Phase(
+            name=rule.name,
+            epochs=rule.epochs,
+            labels=False,
+            optimizer="sgd",
+            lr=rule.lr,
+            momentum=0.0,
+        )
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.sequential = rule.deflation == "sequential"
 

@@ -15,7 +15,7 @@ from brainscore_lite.learning_rules.hebbian.areawise import (
     chain_support,
     over_units,
     over_weights,
-    per_sample,
+    sum_of_samples,
 )
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
@@ -36,10 +36,10 @@ class SoftHebb:
     s_k = 1 for the unit with the largest u, -1 for the others (`anti_hebbian`, the multilayer form)
     or 1 for all (the form of 2022, whose fixed points are a mixture model of the input: the update
     is then the gradient on the sphere |w_k| = R of its log likelihood). Weights tend to the norm R.
-    c_k = | |w_k| - R |^norm_power / max |dW| slows a unit down as its norm arrives. In convolutions,
-    channels compete at each position. The rule trains the weights of any chain of areas; what they
-    pass on is the network's own activation ("triangle" in the paper, with batch normalisation:
-    see `SOFTHEBB_CNN`).
+    c_k = | |w_k| - R |^norm_power / max |dW| slows a unit down as its norm arrives.
+    In convolutions, channels compete at each position. The rule trains the weights of any chain of
+    areas; what these pass on is the network's own activation. The paper's own network has triangle
+    activations and normalises batches: see `SOFTHEBB_CNN` and the settings beside it.
 
     Parameters
     ----------
@@ -126,7 +126,12 @@ class SoftHebb:
 class _SoftHebbEstimator(AreawiseEstimator):
     def __init__(self, network: nn.Module, generator: torch.Generator, rule: SoftHebb) -> None:
         phase = Phase(
-            name="softhebb", epochs=rule.epochs, labels=False, optimizer="sgd", lr=rule.lrs[0]
+            name="softhebb",
+            epochs=rule.epochs,
+            labels=False,
+            optimizer="sgd",
+            lr=rule.lrs[0],
+            momentum=0.0,
         )
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.rule = rule
@@ -161,12 +166,12 @@ class _SoftHebbEstimator(AreawiseEstimator):
         # In terms of x' = x / scale and w' = scale w, whose product is the drive.
         change /= scale
         weight = scale * sight.weight
-        shrinkage = (per_sample(responses) * per_sample(drive)).sum(dim=1)
+        shrinkage = sum_of_samples(responses * drive)
         change -= over_weights(shrinkage / rule.radius**2, change) * weight
         change /= change.abs().amax() + 1e-30 if rule.rescaled else sight.n_samples
         if rule.norm_power:
-            distance = (weight.flatten(1).norm(dim=1) - rule.radius).abs()
-            change *= over_weights((distance + 1e-10) ** rule.norm_power, change)
+            distance = (weight.flatten(1).norm(dim=1) - rule.radius).abs() + 1e-10
+            change *= over_weights(torch.pow(distance, rule.norm_power), change)
         sight.weight.grad = change.div_(-scale)
         if standardised:
             self.centre(sight)
@@ -185,7 +190,7 @@ class _SoftHebbEstimator(AreawiseEstimator):
         loss = (of_winner.log() - winner).mean() / inverse
         if bias is not None and bias.requires_grad:
             share = (inverse * bias).exp()
-            bias.grad = (share - per_sample(responses).mean(dim=1)) / (inverse * share)
+            bias.grad = (share - sum_of_samples(responses) / sight.n_samples) / (inverse * share)
         if self.rule.anti_hebbian:
             responses = responses.neg_().scatter_(1, where, of_winner)
         return responses, loss
@@ -203,4 +208,5 @@ def _deviation(sight: Sight) -> Tensor:
 
 def _rescale(weight: nn.Parameter, norm: float) -> None:
     with torch.no_grad():
-        weight *= norm / over_weights(weight.flatten(1).norm(dim=1), weight).clamp_min(1e-30)
+        lengths = weight.flatten(1).norm(dim=1).clamp_min(1e-30)
+        weight.mul_(over_weights(norm / lengths, weight))

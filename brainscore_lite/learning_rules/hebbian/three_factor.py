@@ -114,6 +114,7 @@ class RewardModulatedHebb:
 
 
 class _RewardModulatedHebbEstimator(Estimator):
+    network: Network
     usual_reward: Tensor
 
     def __init__(
@@ -140,7 +141,7 @@ class _RewardModulatedHebbEstimator(Estimator):
                 return area.respond_to(drives[-1].detach() + fluctuations[-1])
 
         with torch.enable_grad():
-            for activations in cast(Network, self.network).run(batch.images, answer=answer):
+            for activations in self.network.run(batch.images, answer=answer):
                 scores = activations[READOUT]
         rewards = self._rewards(scores, batch.labels)
         surprise = self.surprise(rewards)

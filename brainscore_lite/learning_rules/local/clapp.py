@@ -185,7 +185,7 @@ def hebbian(
     prediction = c @ predict.T
     margin = 1 - stays * (z * prediction).sum(dim=1)
     n = summary.shape[1]
-    factor = (-stays * (margin > 0) / n).to(summary.dtype)[:, None]
+    factor = (-stays * (margin > 0)).to(summary.dtype)[:, None] / n
     dendritic = torch.zeros_like(summary)
     dendritic[0].index_add_(0, context, factor * (z @ retrodict.T))
     dendritic[1].index_add_(0, seen, factor * prediction)

@@ -25,15 +25,17 @@ from brainscore_lite.learning_rules.local.forward_forward_goodness import (
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_labels import (
+    LABEL_STRENGTHS,
     LabelCode,
     LabelsAs,
     labelled_drive,
+    wrong_labels,
 )
 from brainscore_lite.learning_rules.local.forward_forward_layers import (
     OnePassReadout,
-    PeerNormalisation,
     Probed,
     contrast_layers,
+    peers_of,
     respond_normalised,
     supports_goodness,
     threshold_for,
@@ -61,14 +63,16 @@ class ForwardForward:
     labels_as : {"automatic", "pixels", "waves"}
         How a label is written into an image: on its first pixels, or as a wave over the whole
         image, which convolutions need; by default waves where an area is convolutional.
-    label_strength : float
-        Of the contrast between black and white.
+    label_strength : float, optional
+        Of the contrast between black and white; by default 8 for pixels, which are few, and 1 for
+        waves.
     goodness : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
     threshold : float, optional
         Share of theta of each unit (see `Goodness`); by default 0.3 where an activation is bounded
         and 1 elsewhere: about the mean square of a layer before training.
     temperature : float, optional
-        By default the root of the number of units; the paper's is 1.
+        Of the decision between real and false; None is the root of the number of units, which
+        learns faster and ends lower.
     minimised : bool
         Whether images with their own label are to have low goodness instead.
     peer_normalisation : float
@@ -76,8 +80,8 @@ class ForwardForward:
     negatives : {"random", "hard"}
         Wrong labels are drawn evenly, or as often as the readout takes them for right.
     prediction : {"goodness", "readout"}
-        By the label with the most goodness in all layers but the first, or by a linear readout of
-        these layers under the neutral label, trained at the same time.
+        By the label with the most goodness per unit, summed over all layers but the first, or by a
+        linear readout of these layers under the neutral label, trained at the same time.
     probed : {"normalised", "raw"}
         Whether activations are given as passed on, or with their length.
 
@@ -102,10 +106,10 @@ class ForwardForward:
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     labels_as: Literal["automatic", "pixels", "waves"] = "automatic"
-    label_strength: float = 4.0
+    label_strength: float | None = None
     goodness: GoodnessKind = "sum_of_squares"
     threshold: float | None = None
-    temperature: float | None = None
+    temperature: float | None = 1.0
     minimised: bool = False
     peer_normalisation: float = 0.03
     negatives: Literal["random", "hard"] = "random"
@@ -170,15 +174,10 @@ class _ForwardForwardEstimator(Estimator):
         )
         *self.hidden, own_readout = stages(network)
         self.n_classes = cast(Any, own_readout.area.settings).units
-        self.code = LabelCode(
-            network,
-            self.n_classes,
-            written=rule.written(network),
-            strength=rule.label_strength,
-        )
-        sizes = {each.name: _size(each.area.settings) for each in self.hidden}
-        like = next(network.parameters())
-        self.peers = PeerNormalisation(rule.peer_normalisation, sizes, like)
+        written = rule.written(network)
+        strength = rule.label_strength or LABEL_STRENGTHS[written]
+        self.code = LabelCode(network, self.n_classes, written=written, strength=strength)
+        self.peers = peers_of(network, rule.peer_normalisation)
         self.readout = OnePassReadout(network) if rule.needs_readout else None
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -208,16 +207,13 @@ class _ForwardForwardEstimator(Estimator):
         return StepInfo(loss=loss.item(), n_correct=n_correct)
 
     def _wrong(self, labels: Tensor, scores: Tensor | None) -> Tensor:
-        device = self.generator.device
-        if self.rule.negatives == "hard" and scores is not None:
-            taken_for_right = scores.softmax(dim=1).clamp_min(1e-6)
-            taken_for_right.scatter_(1, labels.unsqueeze(1), 0.0)
-            drawn = torch.multinomial(taken_for_right.to(device), 1, generator=self.generator)
-            return drawn.squeeze(1).to(labels.device)
-        ahead = torch.randint(
-            1, self.n_classes, labels.shape, generator=self.generator, device=device
-        )
-        return (labels + ahead.to(labels.device)) % self.n_classes
+        if self.rule.negatives == "random" or scores is None:
+            return wrong_labels(labels, self.n_classes, generator=self.generator)
+        taken_for_right = scores.softmax(dim=1).clamp_min(1e-6)
+        taken_for_right.scatter_(1, labels.unsqueeze(1), 0.0)
+        taken_for_right = taken_for_right.to(self.generator.device)
+        drawn = torch.multinomial(taken_for_right, 1, generator=self.generator)
+        return drawn.squeeze(1).to(labels.device)
 
     def loss(self, batch: Batch) -> Tensor | None:
         """Return the mean cross-entropy of the prediction, with all layers in one graph."""
@@ -263,7 +259,3 @@ class _ForwardForwardEstimator(Estimator):
             probed=self.rule.probed,
             readout=lambda: self.predict(images),
         )
-
-
-def _size(settings: Any) -> int:
-    return settings.channels if isinstance(settings, Area) else settings.units

@@ -97,9 +97,21 @@ class Goodness:
         return squares / flat.shape[1] if self.kind == "mean_of_squares" else squares
 
     def evidence(self, activations: Tensor) -> Tensor:
-        """Return the evidence that each example is real, of shape (batch,): g, or -g."""
-        goodness = self.of(activations)
-        return -goodness if self.minimised else goodness
+        """Return the evidence that each example is real: g / d, or -g / d where it is minimised.
+
+        Per unit, so that a prediction from several layers weighs them alike, whatever their size;
+        among layers of one size the order of labels is that of their summed goodness.
+
+        Parameters
+        ----------
+        activations : Tensor, shape (batch, ...)
+
+        Returns
+        -------
+        Tensor, shape (batch,)
+        """
+        n_units = 1 if self.kind == "mean_of_squares" else activations[0].numel()
+        return self.of(activations) / (-n_units if self.minimised else n_units)
 
     def contrast(self, activations: Tensor, n_real: int) -> tuple[Tensor, Tensor]:
         """Return the loss of a layer and its gradient at the activities, in closed form.
@@ -127,7 +139,7 @@ class Goodness:
         target[:n_real] *= -1
         target /= temperature
         against = target * (self.threshold * scale - self.of(activations))
-        loss = functional.softplus(against).mean()
+        loss = -functional.logsigmoid(-against).mean()
         slope = -target * against.sigmoid() / len(activations)
         slope = slope.view(-1, *[1] * (activations.ndim - 1))
         return loss, slope * self._slope(activations)

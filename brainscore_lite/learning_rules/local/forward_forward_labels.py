@@ -15,6 +15,8 @@ from brainscore_lite.networks.network import Network
 
 LabelsAs = Literal["pixels", "waves"]
 
+#: Strength of labels that trains best on handwritten digits.
+LABEL_STRENGTHS: dict[LabelsAs, float] = {"pixels": 8.0, "waves": 1.0}
 #: Wavelengths of the waves in pixels, in turn: short enough for a small kernel to tell apart.
 _WAVELENGTHS = (4.0, 8.0)
 
@@ -85,6 +87,13 @@ class LabelCode(nn.Module):
         """
         pattern = self.neutral if labels is None else self.patterns[labels]
         return images * self.keep + pattern
+
+
+def wrong_labels(labels: Tensor, n_classes: int, *, generator: torch.Generator) -> Tensor:
+    """Draw for each label one of the others, each as likely, of shape (batch,)."""
+    device = generator.device
+    ahead = torch.randint(1, n_classes, labels.shape, generator=generator, device=device)
+    return (labels + ahead.to(labels.device)) % n_classes
 
 
 def labelled_drive(stage: Stage, images: Tensor, labels: Tensor, *, code: LabelCode) -> Tensor:

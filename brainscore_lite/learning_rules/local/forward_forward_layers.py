@@ -19,7 +19,7 @@ from brainscore_lite.learning_rules.support import (
     support,
     untrainable,
 )
-from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS
+from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, Area
 from brainscore_lite.networks.connections import Connection, FullyConnected
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of, evaluation_mode
 from brainscore_lite.networks.network import Network
@@ -74,8 +74,10 @@ class PeerNormalisation(nn.Module):
     ----------
     strength : float
         0 does nothing, at no cost.
-    sizes : mapping of str to int
+    sizes : dict of str to int
         Units of each dense area, or channels of each convolutional one, by name.
+    like : Tensor
+        Gives dtype and device.
     """
 
     def __init__(self, strength: float, sizes: dict[str, int], like: Tensor) -> None:
@@ -103,6 +105,15 @@ class PeerNormalisation(nn.Module):
         factor = 2 * self.strength * (1 - _DECAY_OF_MEANS) / (len(means) * n_averaged)
         pull = factor * (means - means.mean())
         gradient[:n_real] += pull.view(-1, *[1] * (real.ndim - 2))
+
+
+def peers_of(network: Network, strength: float) -> PeerNormalisation:
+    """Return the peer normalisation of the hidden layers of a network."""
+    settings = [stage.area.settings for stage in stages(network)[:-1]]
+    sizes = {
+        each.name: each.channels if isinstance(each, Area) else each.units for each in settings
+    }
+    return PeerNormalisation(strength, sizes, next(network.parameters()))
 
 
 def contrast_layers(

@@ -43,7 +43,8 @@ class GreedyEstimator(Estimator):
     ----------
     network : Network
     generator : torch.Generator
-        Draws the weights of the comparison from N(0, 1 / fan_in).
+        Draws the weights of the comparison from N(0, 1 / units^2): small, for larger ones drive the
+        units into silence or saturation before they compare anything.
     name : str
         Of the rule, for messages.
     pooled_units : int
@@ -78,7 +79,7 @@ class GreedyEstimator(Estimator):
             self.sides[area] = pooling(shape, pooled_units)
             n = pooled(torch.zeros(1, *shape), self.sides[area]).shape[1]
             drawn = {
-                each: nn.Parameter(torch.randn(n, n, generator=generator) / n**0.5)
+                each: nn.Parameter(torch.randn(n, n, generator=generator) / n)
                 for each in comparisons
             }
             self.comparisons[area] = nn.ParameterDict(drawn).to(device_of(network), weight.dtype)

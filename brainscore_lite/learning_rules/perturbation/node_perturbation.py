@@ -122,12 +122,13 @@ class NodePerturbation:
 
 
 class _NodePerturbationEstimator(Estimator):
+    network: Network
+
     def __init__(
         self, rule: NodePerturbation, network: Network, generator: torch.Generator
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule
-        self.graph = network
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the mean over samples and examples of (L_k - L) xi h^T / sigma^2."""
@@ -135,14 +136,14 @@ class _NodePerturbationEstimator(Estimator):
             raise ContractError(
                 f"{self.rule.name}: the batch has no labels. Give it labelled images."
             )
-        clean = clean_pass(self.graph, batch.images)
-        wanted = perturbed_nodes(self.graph, clean)
+        clean = clean_pass(self.network, batch.images)
+        wanted = perturbed_nodes(self.network, clean)
         noise = [
             self.draw(drive) if noisy else None
             for drive, noisy in zip(clean.drives, wanted, strict=True)
         ]
         presynaptic_noise = self.rule.eligibility == "noisy"
-        noisy = noisy_pass(self.graph, batch.images, clean, noise=noise, graph=presynaptic_noise)
+        noisy = noisy_pass(self.network, batch.images, clean, noise=noise, graph=presynaptic_noise)
         losses = functional.cross_entropy(clean.scores, batch.labels, reduction="none")
         factors = self.rise(noisy.scores, losses, batch.labels)
         traces = noisy.drives if presynaptic_noise else clean.drives

@@ -48,7 +48,7 @@ class WeightPerturbation:
 
     References
     ----------
-    Jabri & Flower (1992), doi:10.1109/72.105429. Cauwenberghs (1992), "A fast stochastic
+    Jabri & Flower (1991), doi:10.1162/neco.1991.3.4.546. Cauwenberghs (1992), "A fast stochastic
     error-descent algorithm for supervised learning and optimization", NIPS 5.
 
     Examples
@@ -62,7 +62,7 @@ class WeightPerturbation:
 
     name: ClassVar[str] = "weight_perturbation"
     family: ClassVar[str] = "perturbation"
-    citation: ClassVar[str] = "Jabri & Flower 1992, doi:10.1109/72.105429"
+    citation: ClassVar[str] = "Jabri & Flower 1991, doi:10.1162/neco.1991.3.4.546"
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})

@@ -63,8 +63,8 @@ class IncrementalPredictiveCoding:
 
     Examples
     --------
-    >>> IncrementalPredictiveCoding(n_steps=8).n_steps
-    8
+    >>> IncrementalPredictiveCoding(n_steps=5).n_steps
+    5
     """
 
     name: ClassVar[str] = "incremental_predictive_coding"
@@ -75,8 +75,8 @@ class IncrementalPredictiveCoding:
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "distinct_phases"})
 
-    step_size: float = 0.5
-    n_steps: int = 5
+    step_size: float = 0.1
+    n_steps: int = 8
     beta: float = 1.0
     output_loss: OutputLoss = "cross_entropy"
 

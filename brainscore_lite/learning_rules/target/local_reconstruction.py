@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,18 @@ from brainscore_lite.learning_rules.target.propagation import (
     stages_of,
     supports_targets,
 )
-from brainscore_lite.networks.areas import ACTIVATIONS
+
+#: Steepness of an activation as a function of what it returns: phi'(a) from phi(a).
+SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "clipped_relu": lambda r: ((r > 0) & (r < 1)).to(r.dtype),
+    "elu": lambda r: (1 + r).clamp(max=1),
+    "hard_tanh": lambda r: (r.abs() < 1).to(r.dtype),
+    "identity": torch.ones_like,
+    "relu": lambda r: (r > 0).to(r.dtype),
+    "sigmoid": lambda r: r * (1 - r),
+    "softplus": lambda r: -torch.expm1(-r),
+    "tanh": lambda r: 1 - r * r,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +43,19 @@ class LocalDifferenceReconstruction:
 
     t_l = r_l + g_l(t_{l+1}) - g_l(r_{l+1}),  dW_l = -(lr / step) grad 1/2 |r_l - t_l|^2
 
-    The feedback of each stage, g(r) = V psi(r) with psi the upper area's activation, has a loss of
-    its own that involves no other stage,
+    The feedback of each stage has a loss of its own that involves no other stage,
 
     L = (-2 xi . (g(f(r + xi)) - g(f(r))) + |g(f(r) + eta) - g(f(r))|^2) / noise^2
 
     with xi, eta ~ N(0, noise^2). For small noise its mean is |J_g - J_f^T|^2 - |J_f|^2, least where
-    J_g = J_f^T; there the targets of small steps lie down the gradient of the loss.
+    J_g = J_f^T; there the targets lie down the gradient of the loss.
+
+    That J_g can be J_f^T, feedback neurons are as steep as their forward twins: g(r) = V psi(r)
+    with psi'(phi(a)) = phi'(a) for the upper area's activation phi. Differences of g are taken
+    along its tangent, g(r + d) - g(r) = V (psi'(r) * d), since for saturating activations a finite
+    difference would let one sign of d pass at each edge, in which the gradient takes no part.
+    (The paper's networks are of ELUs, and psi is an ELU there.) psi' is 1 where the steepness
+    cannot be told from the output, as for SiLU: V then learns the mean of J_f^T.
 
     Parameters
     ----------
@@ -135,12 +151,7 @@ class TransposingPathway(nn.Module):
         self._noise = noise
         shapes = activation_shapes(self._stages, image)
         self.inverses = nn.ModuleList(
-            Inverse(
-                stage,
-                shape,
-                entry=ACTIVATIONS[stage.area.settings.activation](),
-                generator=generator,
-            )
+            Inverse(stage, shape, generator=generator)
             for stage, shape in zip(self._stages[1:], shapes[1:-1], strict=True)
         )
 
@@ -149,28 +160,29 @@ class TransposingPathway(nn.Module):
         target = activations[-1] - step * error
         targets: list[Tensor] = []
         for lower in range(len(self.inverses), 0, -1):
-            inverse = cast(Inverse, self.inverses[lower - 1])
-            difference = inverse.entry(target) - inverse.entry(activations[lower + 1])
-            target = activations[lower] + inverse.carry(difference)
+            above = activations[lower + 1]
+            difference = self._slope(lower, above) * (target - above)
+            target = activations[lower] + self.inverses[lower - 1](difference)
             targets.append(target)
         return targets[::-1]
 
     def loss(self, activations: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-        """Return the sum of the losses of all stages, mean over the batch.
-
-        What follows the entry is linear, so g(a) - g(b) is one pass of the entries' difference.
-        """
+        """Return the sum of the losses of all stages, mean over the batch."""
         losses = []
-        for (lower, upper), stage, inverse in zip(
-            pairwise(activations[1:]), self._stages[1:], self.inverses, strict=True
-        ):
-            path = cast(Inverse, inverse)
+        for index, inverse in enumerate(self.inverses, start=1):
+            lower, upper = activations[index], activations[index + 1]
             with torch.no_grad():
                 xi = self._noise * noise_like(lower, generator)
                 eta = self._noise * noise_like(upper, generator)
-                entered = path.entry(torch.cat([stage(lower + xi), upper + eta]))
-                entered -= path.entry(upper).repeat(2, *(1 for _ in upper.shape[1:]))
-            returned = path.carry(entered)
+                slope = self._slope(index, upper)
+                moved = slope * (self._stages[index](lower + xi) - upper)
+                entering = torch.cat([moved, slope * eta])
+            returned = inverse(entering)
             towards, along = returned[: len(lower)], returned[len(lower) :]
             losses.append((along * along).sum() - 2 * (xi * towards).sum())
         return torch.stack(losses).sum() / (len(activations[0]) * self._noise**2)
+
+    def _slope(self, lower: int, above: Tensor) -> Tensor:
+        """Return psi'(r) of the stage above an area."""
+        slope = SLOPES.get(self._stages[lower].area.settings.activation, torch.ones_like)
+        return slope(above)

@@ -19,6 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
+    black_box,
     no_chain,
     normalised_by,
     support,
@@ -76,6 +77,7 @@ def supports_targets(architecture: Any) -> Support:
     return support(
         untrainable(architecture),
         no_chain(architecture),
+        black_box(architecture),
         normalised_by(
             architecture,
             {"batch"},

@@ -263,7 +263,7 @@ class LayerwiseInverses(nn.Module):
             inverse, batch = self.inverses[lower - 1], len(target)
             if self._difference:
                 both = inverse(torch.cat([target, activations[lower + 1]]))
-                target = activations[lower] + both[:batch] - both[batch:]
+                target = activations[lower] + (both[:batch] - both[batch:])
             else:
                 target = inverse(target)
             targets.append(target)

@@ -46,10 +46,10 @@ def test_units_become_selective_for_one_of_two_patterns(
     normalised: bool, n_first: int, network: Network, patterns: Tensor
 ) -> None:
     """At the fixed point, the response to the one is the threshold, and to the other nothing."""
-    rule = BCM(normalised=normalised, centred=False)
+    rule = BCM(normalised=normalised, centred=False, threshold_rate=0.5)
     estimator = rule.bind(network, torch.Generator())
     batch = patterns[[0] * n_first + [1]]
-    taught(estimator, batch, lr=0.3 if normalised else 0.15, n_steps=600)
+    taught(estimator, batch, lr=0.2 if normalised else 0.12, n_steps=1200)
     weight = network.connections["image->units"].op.weight.detach()
     responses = (patterns.flatten(1) @ weight.T).clamp_min(0)
     preferred = responses.argmax(dim=0)

@@ -1,7 +1,5 @@
 """Oja's and Sanger's rules: they find the principal components, and say what they compute."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
@@ -62,14 +60,14 @@ def test_one_unit_becomes_the_first_component_of_unit_norm(deflation: str, seen:
 
 
 def test_sanger_finds_the_components_in_order(seen: Tensor) -> None:
-    weight = trained(PrincipalComponents(deflation="sequential", lr=1.0), linear(4), seen, 800)
+    weight = trained(PrincipalComponents(deflation="sequential", lr=1.5), linear(4), seen, 400)
     overlap = (weight @ components(seen)[:4].T).abs()
     assert torch.allclose(overlap, torch.eye(4).double(), atol=1e-3)
     assert torch.allclose(weight @ weight.T, torch.eye(4).double(), atol=1e-3)
 
 
 def test_oja_with_more_units_finds_their_subspace_only(seen: Tensor) -> None:
-    weight = trained(PrincipalComponents(lr=1.0), linear(4), seen, 800)
+    weight = trained(PrincipalComponents(lr=1.5), linear(4), seen, 400)
     first = components(seen)[:4]
     assert torch.allclose(weight.T @ weight, first.T @ first, atol=1e-3)
     overlap = (weight @ first.T).abs()

@@ -1,6 +1,7 @@
 """SoftHebb: what its update is, where it leads, and what it must not know."""
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import Batch, Estimator, SoftHebb
-from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.learning_rules.hebbian import PUBLISHED_CNN, SOFTHEBB_CNN, SOFTHEBB_MLP
+from brainscore_lite.networks.areas import ACTIVATIONS, Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network
@@ -135,7 +137,7 @@ def test_the_cross_entropy_of_the_mixture_falls(clusters: Tensor) -> None:
     with torch.no_grad():
         network.areas["units"].bias.fill_(-torch.log(torch.tensor(UNITS)) / 6)
     losses = steps(estimator, clusters, lr=0.1, n_steps=200)
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(losses))
     assert losses[-1] < losses[0] - 0.1
     assert torch.allclose(weight_of(network).norm(dim=1), torch.ones(UNITS).double(), atol=1e-2)
 
@@ -209,8 +211,8 @@ def test_standardised_biases_follow_the_mean_and_the_norm_the_deviation(clusters
     network = dense()
     rule = SoftHebb(lrs=(0.05,), norm_power=0.0, anti_hebbian=False, inverse_temperatures=(0.5,))
     estimator = ready(rule, network)
-    steps(estimator, images, lr=0.05, n_steps=1000)
-    steps(estimator, images, lr=0.002, n_steps=1000)
+    steps(estimator, images, lr=0.05, n_steps=200)
+    steps(estimator, images, lr=0.002, n_steps=200)
     weight, x = weight_of(network).detach(), images.flatten(1)
     drive = x @ weight.T + network.areas["units"].bias.detach()
     assert torch.allclose(drive.mean(dim=0), torch.zeros(UNITS).double(), atol=0.02)
@@ -236,3 +238,35 @@ def test_learning_rates_and_temperatures_go_by_area() -> None:
 def test_refuses_settings_without_meaning(settings: dict[str, Any]) -> None:
     with pytest.raises(ContractError, match="expected one positive number or more, by area"):
         SoftHebb(**settings)
+
+
+def test_the_published_networks_are_supported() -> None:
+    for network in (SOFTHEBB_CNN, SOFTHEBB_MLP):
+        assert PUBLISHED_CNN.supports(network).ok
+    network = SOFTHEBB_CNN.build(torch.Generator())
+    estimator = ready(PUBLISHED_CNN, network)
+    assert [len(p.parameters) for p in estimator.parameter_groups()] == [1, 1, 1]
+    norms = weight_of(network, "conv1->conv2").flatten(1).norm(dim=1)
+    assert torch.allclose(norms, torch.full((384,), 25.0))
+
+
+def test_norms_of_batches_take_in_no_more_while_the_readout_learns() -> None:
+    areas = (Area("V1", 4, activation="triangle_0.7", post_norm="batch"), Dense("IT", UNITS))
+    network = ConvNet(areas=areas, n_classes=2, image_size=8).build(torch.Generator()).double()
+    images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(6)).double()
+    estimator = SoftHebb().bind(network, torch.Generator()).train()
+    norm = network.areas["V1"].post_norm
+    seen = []
+    for phase in estimator.phases():
+        estimator.begin(phase)
+        estimator(Batch(images, torch.arange(6) % 2), lambda: None)
+        seen.append(norm.running_mean.clone())
+    assert seen[0].abs().max() > 0
+    assert torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize(("name", "power"), [("triangle", 1.0), ("triangle_0.7", 0.7)])
+def test_the_triangle_passes_on_what_exceeds_the_mean(name: str, power: float) -> None:
+    drive = torch.tensor([[1.0, 2, 6]]).double()
+    expected = torch.tensor([[0, 0, 3.0]]).double() ** power
+    assert torch.allclose(ACTIVATIONS[name]()(drive), expected)

@@ -53,9 +53,7 @@ def wired(*, skip: bool = False, lateral: bool = False, n_steps: int = 1) -> Net
     if skip:
         connections.append(Connection("V1", READOUT, op=FullyConnected((2, 4 * 64))))
     if lateral:
-        connections.append(
-            Connection("V1", "V1", op=Convolution((4, 4, 3, 3), padding=1), delay=1)
-        )
+        connections.append(Connection("V1", "V1", op=Convolution((4, 4, 3, 3), padding=1), delay=1))
     for connection in connections:
         initialise(connection.op, generator, gain=1.0)
     settings = (
@@ -88,7 +86,7 @@ def normalised() -> nn.Module:
     ids=["batch norm", "chain", "skip", "recurrent"],
 )
 def test_no_gradient_leaves_the_area(network: nn.Module, loss: str, toy: Batch) -> None:
-    """dL_l / dw_k is no part of the graph for k != l: exactly zero; and it is not zero for k = l."""
+    """dL_l / dw_k is no part of the graph for k != l: exactly zero; but not for k = l."""
     estimator = bound(network, loss)
     parameters = dict(estimator.named_parameters())
     losses, _ = estimator.local_losses(toy)
@@ -115,7 +113,9 @@ def test_without_detaching_a_gradient_leaves_the_area(toy: Batch) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_update_is_the_gradient_of_each_area_s_own_loss(tiny: nn.Module, toy: Batch, loss: str) -> None:
+def test_the_update_is_the_gradient_of_each_area_s_own_loss(
+    tiny: nn.Module, toy: Batch, loss: str
+) -> None:
     estimator = bound(tiny, loss)
     losses, scores = estimator.local_losses(toy)
     parameters = [*estimator.parameters()]
@@ -217,7 +217,7 @@ def test_heads_read_as_few_numbers_as_asked_for() -> None:
     assert pooled(torch.zeros(1, 16, 14, 14), 4).shape == (1, 256)
     assert pooling((16, 14, 14), 3) == 14
     ramp = torch.arange(3.0).expand(1, 1, 3, 3)
-    assert pooled(ramp, 2).tolist() == [[0.5, 2.0, 0.5, 2.0]]  # squares at the edge are averaged too
+    assert pooled(ramp, 2).tolist() == [[0.5, 2.0, 0.5, 2.0]]  # those at the edge too
 
 
 def test_only_the_heads_of_its_loss_exist(tiny: nn.Module) -> None:

@@ -364,3 +364,8 @@ def test_refuses_settings_out_of_range(settings: dict, sentence: str) -> None:
 def test_refuses_a_batch_without_labels(tiny: Network, toy: Batch) -> None:
     with pytest.raises(ContractError, match="node_perturbation: the batch has no labels"):
         bound(NodePerturbation(), tiny)(Batch(toy.images), lambda: None)
+
+
+def test_state_holds_every_weight_once(tiny: Network) -> None:
+    names = list(bound(NodePerturbation(), tiny).state_dict())
+    assert sum(name.endswith("image->V1.op.weight") for name in names) == 1

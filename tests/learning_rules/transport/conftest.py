@@ -36,7 +36,7 @@ def cnn(activation: str = "clipped_relu") -> Network:
     """Strides, norms and both ways of pooling, on both sides of an operation."""
     return ConvNet(
         areas=(
-            Area("V1", 4, pool_out=Pool("max", 2), activation=activation),
+            Area("V1", 4, pool_out=Pool("max", 2, 1), activation=activation),
             Area("V2", 6, stride=2, norm="group", activation=activation),
             Area("V4", 5, depth=2, pool_in=Pool("average", 2, 1), activation=activation),
             Dense("IT", 7, activation=activation, norm="layer"),
@@ -47,7 +47,7 @@ def cnn(activation: str = "clipped_relu") -> Network:
 
 
 def recurrent(activation: str = "tanh") -> Network:
-    """Lateral and feedback connections over four steps, two connections with one weight."""
+    """Lateral and feedback connections over three steps, two connections with one weight."""
     generator = torch.Generator().manual_seed(0)
     lateral = Convolution((4, 4, 3, 3), padding=1)
     ops = {
@@ -69,7 +69,7 @@ def recurrent(activation: str = "tanh") -> Network:
         AreaModule(Dense("readout", N_CLASSES, activation="identity")),
     ]
     eye = Preprocessing(size=IMAGE_SIZE)
-    return Network("recurrent", areas, connections=connections, preprocessing=eye, n_steps=4)
+    return Network("recurrent", areas, connections=connections, preprocessing=eye, n_steps=3)
 
 
 NETWORKS = {"mlp": mlp, "cnn": cnn, "recurrent": recurrent}

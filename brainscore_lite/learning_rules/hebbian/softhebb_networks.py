@@ -1,0 +1,45 @@
+"""The networks for which SoftHebb was published, with the settings that belong to them."""
+
+from brainscore_lite.learning_rules.hebbian.softhebb import SoftHebb
+from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.connections import Pool
+from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.stimuli import Preprocessing
+
+#: Mean and standard deviation of the pixels of MNIST, in place of a batch norm of the image.
+MNIST_STANDARDISED = Preprocessing(size=28, mean=(0.1307,), std=(0.3081,), channels="L")
+
+# Journe et al. (2023), arXiv:2209.11883: channels times 4 and maps halved from area to area.
+# Theirs pads the maps before pooling and drops out half of the features of the readout.
+SOFTHEBB_CNN = ConvNet(
+    areas=(
+        Area("conv1", 96, kernel=5, activation="triangle_0.7", post_norm="batch", bias=False),
+        Area(
+            "conv2",
+            384,
+            pool_in=Pool("max", 4, 2),
+            activation="triangle_1.4",
+            post_norm="batch",
+            bias=False,
+        ),
+        Area("conv3", 1536, pool_in=Pool("max", 4, 2), activation="triangle", bias=False),
+    ),
+    n_classes=10,
+    image_size=28,
+    in_channels=1,
+    readout_pool=Pool("average", 2),
+    preprocessing=MNIST_STANDARDISED,
+    name="softhebb_cnn",
+)
+#: Weights start long, so that the learning rate, which falls with the norm, has far to go.
+PUBLISHED_CNN = SoftHebb(biases="none", initial_norm=25.0)
+
+# Moraitis et al. (2022), doi:10.1088/2634-4386/aca710: a single layer of 2000 units.
+SOFTHEBB_MLP = ConvNet(
+    areas=(Dense("hidden", 2000),),
+    n_classes=10,
+    image_size=28,
+    in_channels=1,
+    preprocessing=MNIST_STANDARDISED,
+    name="softhebb_mlp",
+)

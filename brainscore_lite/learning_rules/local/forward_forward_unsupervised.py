@@ -1,0 +1,233 @@
+"""Forward-forward without labels: real images against hybrids that only look real from close by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    Exactness,
+    ParameterGroup,
+    Phase,
+    StepInfo,
+    Support,
+    check_support,
+)
+from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
+from brainscore_lite.learning_rules.local.forward_forward_goodness import (
+    Goodness,
+    GoodnessKind,
+    normalised,
+)
+from brainscore_lite.learning_rules.local.forward_forward_layers import (
+    OnePassReadout,
+    Probed,
+    contrast_layers,
+    peers_of,
+    respond_normalised,
+    supports_goodness,
+    threshold_for,
+    trainable,
+)
+from brainscore_lite.learning_rules.stages import stages
+from brainscore_lite.networks.model import Step, device_of
+from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
+
+FEATURES_PHASE = Phase(name="features", labels=False)
+
+
+@dataclass(frozen=True)
+class UnsupervisedForwardForward:
+    """Give images high goodness and hybrids of two images low goodness; then read out linearly.
+
+    x_false = m * x + (1 - m) * x_other, with a mask m of large blobs;
+    L_l = mean log(1 + exp(-+ (g_l - theta) / temperature)),  dW_l = -lr dL_l / dW_l
+
+    Hybrids have the short-range statistics of images and not their shape, so that a layer has to
+    learn shape to tell them apart.
+
+    Parameters
+    ----------
+    n_blurs : int
+        How often random dots are blurred before the mask is cut at their median: the size of its
+        blobs.
+    goodness : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
+    threshold : float, optional
+        Share of theta of each unit; by default as in `ForwardForward`.
+    temperature : float, optional
+        Of the decision between real and false; None is the root of the number of units.
+    minimised : bool
+        Whether images are to have low goodness instead.
+    peer_normalisation : float
+        Strength with which the mean activities of a layer's units are drawn together.
+    probed : {"normalised", "raw"}
+        Whether activations are given as passed on, or with their length.
+
+    References
+    ----------
+    Hinton (2022), arXiv:2212.13345, section 3.2.
+
+    Examples
+    --------
+    >>> [phase.labels for phase in (FEATURES_PHASE, READOUT_PHASE)]
+    [False, True]
+    """
+
+    family: ClassVar[str] = "local"
+    name: ClassVar[str] = "forward_forward_unsupervised"
+    citation: ClassVar[str] = "Hinton 2022, arXiv:2212.13345"
+    exactness: ClassVar[Exactness] = "none"
+    ngrad: ClassVar[bool] = False
+    requires: ClassVar[frozenset[str]] = frozenset()
+    makes_local: ClassVar[frozenset[str]] = frozenset(
+        {"weight_transport", "separate_error", "update_locking"}
+    )
+
+    n_blurs: int = 10
+    goodness: GoodnessKind = "sum_of_squares"
+    threshold: float | None = None
+    temperature: float | None = 1.0
+    minimised: bool = False
+    peer_normalisation: float = 0.03
+    probed: Probed = "normalised"
+
+    def supports(self, architecture: Any) -> Support:
+        """Accept a chain of areas where examples are apart and activity is free in its length."""
+        return supports_goodness(architecture)
+
+    def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
+        """Join the rule to a network, which is trained in place.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network is no chain of areas, or its normalisation mixes examples or fixes the
+            length of activity.
+        """
+        check_support(self, network)
+        return _UnsupervisedEstimator(self, cast(Network, network), generator)
+
+
+class _UnsupervisedEstimator(Estimator):
+    network: Network
+
+    def __init__(
+        self, rule: UnsupervisedForwardForward, network: Network, generator: torch.Generator
+    ) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
+        threshold = threshold_for(network) if rule.threshold is None else rule.threshold
+        self.goodness = Goodness(rule.goodness, threshold, rule.temperature, rule.minimised)
+        self.hidden = stages(network)[:-1]
+        self.peers = peers_of(network, rule.peer_normalisation)
+        self.readout = OnePassReadout(network)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phase without labels and that of the readout."""
+        return (FEATURES_PHASE, READOUT_PHASE)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the weights of the hidden layers, then those of the readout."""
+        if self.phase == READOUT_PHASE:
+            return [ParameterGroup(self.readout.parameters_read())]
+        return [ParameterGroup(trainable([part for stage in self.hidden for part in stage]))]
+
+    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
+        """Write the gradient of each layer's own loss, or that of the readout in its phase."""
+        images = self.network.entering(batch.images)
+        if self.phase == READOUT_PHASE:
+            if batch.labels is None:
+                raise ContractError(
+                    f"{self.rule.name}: the readout phase needs labels. Give it labelled images."
+                )
+            loss, scores = self.readout.train_on(images, batch.labels)
+            n_correct = int((scores.argmax(dim=1) == batch.labels).sum())
+            return StepInfo(loss=loss.item(), n_correct=n_correct)
+        both = torch.cat([images, hybrids(images, self.rule.n_blurs, generator=self.generator)])
+        loss = contrast_layers(
+            self.hidden,
+            self.hidden[0].drive(normalised(both)),
+            n_real=len(images),
+            goodness=self.goodness,
+            peers=self.peers,
+        )
+        return StepInfo(loss=loss.item())
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean cross-entropy of the readout, with all layers in one graph."""
+        if batch.labels is None:
+            return None
+        return functional.cross_entropy(self.predict(batch.images), batch.labels)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the scores of the readout, of shape (batch, n_classes)."""
+        return self.readout(self.network.entering(images))
+
+    def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
+        """Yield the activations of areas that pass on only the direction of their activity."""
+        images = images.to(device_of(self))
+        yield from respond_normalised(
+            self.network,
+            images,
+            layers,
+            probed=self.rule.probed,
+            readout=lambda: self.predict(images),
+        )
+
+
+def hybrids(images: Tensor, n_blurs: int, *, generator: torch.Generator) -> Tensor:
+    """Put together each image and the next one of a random order, along the edges of a mask.
+
+    Parameters
+    ----------
+    images : Tensor, shape (batch, channels, size, size)
+    n_blurs : int
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor, of the shape of the images
+    """
+    batch, _, height, width = images.shape
+    device = generator.device
+    order = torch.randperm(batch, generator=generator, device=device).to(images.device)
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    mask = blobs(batch, height, width, n_blurs=n_blurs, generator=generator)
+    return torch.where(mask.to(images.device), images, images[other])
+
+
+def blobs(
+    batch: int, height: int, width: int, *, n_blurs: int, generator: torch.Generator
+) -> Tensor:
+    """Draw masks with large regions of ones and zeros.
+
+    Random dots are blurred again and again with (1/4, 1/2, 1/4) in both directions, and cut at 1/2.
+
+    Parameters
+    ----------
+    batch, height, width, n_blurs : int
+    generator : torch.Generator
+
+    Returns
+    -------
+    bool Tensor, shape (batch, 1, height, width)
+    """
+    shape = (batch, 1, height, width)
+    dots = torch.randint(0, 2, shape, generator=generator, device=generator.device).double()
+    return _blur(height, n_blurs).to(dots) @ dots @ _blur(width, n_blurs).to(dots).T > 0.5
+
+
+def _blur(size: int, n_blurs: int) -> Tensor:
+    """Return the matrix that blurs a line of pixels so many times; its ends are joined."""
+    stay = torch.eye(size, dtype=torch.float64)
+    once = stay / 2 + (stay.roll(1, dims=0) + stay.roll(-1, dims=0)) / 4
+    return torch.linalg.matrix_power(once, n_blurs)
