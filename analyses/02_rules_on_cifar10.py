@@ -75,6 +75,8 @@ def main() -> None:
         hours=arguments.hours,
         n_images=N_IMAGES_OF_A_TRIAL if arguments.quick else None,
     )
+    if table.empty:
+        parser.exit(1, "nothing was trained, so there is no table\n")
     text = markdown(by_rule(table), COLUMNS)
     (output / f"{NAME}.md").write_text(text + "\n", encoding="utf-8")
     print(text)

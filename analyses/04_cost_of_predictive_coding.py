@@ -134,12 +134,12 @@ def draw(table: pd.DataFrame) -> Figure:
         grey = {"color": "0.4", "linestyle": ":", "marker": "s", "markersize": 3}
         angle.plot(reached["T"], reached["lowest_cosine_of_a_layer"], **grey)
         cost.axhline(100, color="0.6", linewidth=0.8, linestyle="--")
-        cost.set(title=network, xscale="log", yscale="log")
+        cost.set(title=network, xscale="log", yscale="log", ylim=(0.4, 300))
         angle.set(xlabel="steps of inference T", ylim=(0, 1.08))
-    panels[0, 0].annotate("100 times", (1, 105), fontsize=8, color="0.4", va="bottom")
+    panels[0, 1].annotate("100 times", (1, 110), fontsize=8, color="0.4", va="bottom")
     panels[0, 0].set_ylabel("CPU time of a step\n/ backprop")
     panels[1, 0].set_ylabel("cosine to\nbackprop's gradient")
-    panels[0, 1].legend(fontsize=8, frameon=False)
+    panels[0, 0].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.83))
     panels[1, 0].plot([], [], label="fixed predictions, lowest of the layers", **grey)
     panels[1, 0].legend(fontsize=8, frameon=False, loc="lower right")
     return figure

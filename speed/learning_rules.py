@@ -79,8 +79,12 @@ def cost(rule: LearningRule, network: str, *, quick: bool) -> Cost | None:
 
 
 def work(estimator: Estimator) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return a training step in the first phase, and a prediction."""
-    phase = estimator.phases()[0]
+    """Return a training step, and a prediction.
+
+    The step is one of the phase called "training", or else of the first.
+    """
+    phases = estimator.phases()
+    phase = next((each for each in phases if each.name == "training"), phases[0])
     estimator.begin(phase)
     estimator.train()
     config = TrainingConfig(optimizer="adam", lr=1e-3)

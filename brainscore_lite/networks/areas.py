@@ -185,6 +185,11 @@ class AreaModule(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]()
         self.post_norm = norms[settings.post_norm](size)
 
+    @property
+    def spread_bias(self) -> Tensor | None:
+        """The bias, shaped so that it adds to a drive; None where the area has none."""
+        return None if self.bias is None else self.bias.view(self._spread)
+
     def drive(self, inputs: Sequence[Tensor]) -> Tensor:
         """Sum what arrives through the connections, and the bias.
 
@@ -200,7 +205,8 @@ class AreaModule(nn.Module):
         total = inputs[0]
         for arriving in inputs[1:]:
             total = total + arriving
-        return total if self.bias is None else total + self.bias.view(self._spread)
+        bias = self.spread_bias
+        return total if bias is None else total + bias
 
     def respond_to(self, drive: Tensor) -> Tensor:
         """Return the activations, of the same shape, for a drive of shape (batch, ...)."""

@@ -98,6 +98,30 @@ class Network(nn.Module):
         """Height and width of the input in pixels."""
         return self.preprocessing.size
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (channels, image_size, image_size)."""
+        return (self.preprocessing.n_channels, self.image_size, self.image_size)
+
+    def activation_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the activations that one image causes, by area.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            (channels, rows, columns) or (units,), from below to above, the readout last. An area
+            that no signal reaches is absent.
+        """
+        blank = next(self.parameters()).new_zeros(1, *self.image_shape)
+        with evaluation_mode(self), torch.no_grad():
+            for activations in self.run(blank):
+                last = activations
+        return {area: tuple(last[area].shape[1:]) for area in self.areas if area in last}
+
+    def gain(self, connection: str) -> float:
+        """Return the factor on a connection by its name: 1, except within `lesioned`."""
+        return self._gains.get(connection, 1.0)
+
     def graph(self, n_steps: int | None = None) -> dict[Node, tuple[Edge, ...]]:
         """Unroll the network into its computation graph.
 
@@ -193,7 +217,7 @@ class Network(nn.Module):
                 for connection in incoming:
                     sources = before if connection.delay else now
                     if connection.source in sources:
-                        gain = self._gains.get(connection.name, 1.0)
+                        gain = self.gain(connection.name)
                         arriving.append(carry(connection, sources[connection.source], gain))
                 if arriving:
                     now[area] = answer(cast(AreaModule, self.areas[area]), arriving)
@@ -227,7 +251,7 @@ class Network(nn.Module):
             )
 
     def _check_images(self, images: Tensor) -> None:
-        expected = (self.preprocessing.n_channels, self.image_size, self.image_size)
+        expected = self.image_shape
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ContractError(
                 f"Network '{self.name}' takes images of shape (batch, {expected[0]}, "
