@@ -238,15 +238,24 @@ def score(
 
 
 @app.command(
-    epilog="Example: brainscore-lite train --architecture small_cnn --rule backprop "
-    "--images digits --output runs/digits"
+    epilog="Examples: brainscore-lite train --architecture small_cnn --rule backprop --images "
+    "digits --output runs/digits  |  brainscore-lite train --architecture matched_mlp --images "
+    "mnist --rule equilibrium_propagation --set beta=0.5 --set initial_gain=0.5 --optimizer adam --lr 1e-3 "
+    "--output runs/ep"
 )
 def train(
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, history and weights.")],
     architecture: Annotated[str, typer.Option(help="A ready-made architecture.")] = "small_cnn",
-    rule: Annotated[str, typer.Option(help="A learning rule.")] = "backprop",
+    rule: Annotated[str, typer.Option(help="A learning rule; 'rules' lists them.")] = "backprop",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the rule, as in beta=0.5; repeatable."),
+    ] = None,
     images: Annotated[str, typer.Option(help="An image set with labels.")] = "cifar10",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.", min=1)] = None,
+    optimizer: Annotated[str | None, typer.Option(help="'sgd' or 'adam'.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate at its peak.", min=0)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", min=1)] = None,
     target_accuracy: Annotated[
         float | None,
         typer.Option(help="Stop at this accuracy on a tenth of the training images kept apart."),
@@ -267,16 +276,17 @@ def train(
     from brainscore_lite.studies.models import DIGITS_RECIPE, RECIPE, Training
     from brainscore_lite.studies.models import train as train_network
 
-    recipe = DIGITS_RECIPE if images == "digits" else RECIPE
+    recipe = DIGITS_RECIPE if images in ("digits", "mnist") else RECIPE  # digits are not mirrored
+    asked = {"epochs": epochs, "optimizer": optimizer, "lr": lr, "batch_size": batch_size}
     config = replace(
         recipe,
-        epochs=epochs or recipe.epochs,
+        **{name: value for name, value in asked.items() if value is not None},
         target_accuracy=target_accuracy,
         validation_fraction=0.0 if target_accuracy is None else VALIDATION_FRACTION,
         seed=seed,
         n_threads=threads,
     )
-    training = Training(architecture, images, config, rule)
+    training = Training(architecture, images, config, _rule(rule, settings or []))
     trained = train_network(training, folder=output, progress=not quiet)
     row = {"model": trained.name, "images": images, "epochs": trained.epoch, "folder": str(output)}
     row |= {f"{k} accuracy": v for k, v in trained.accuracies.items()}
@@ -323,6 +333,32 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             print("Run the same command again to go on.", file=sys.stderr)
         raise
+
+
+def _rule(name: str, settings: list[str]) -> Any:
+    """Return a rule of the registry, with settings given as name=value."""
+    from dataclasses import fields, replace
+
+    from brainscore_lite.learning_rules import LEARNING_RULES
+
+    if name not in LEARNING_RULES or not settings:
+        return name
+    rule: Any = LEARNING_RULES[name]
+    known = [field.name for field in fields(rule)]
+    given = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if key not in known or not text:
+            raise brainscore_lite.ContractError(
+                f"--set {setting}: expected name=value; the settings of '{name}' are: "
+                f"{', '.join(known) or 'none'}."
+            )
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        given[key] = tuple(value) if isinstance(value, list) else value
+    return replace(rule, **given)
 
 
 def _is_of_the_users_making(error: Exception) -> bool:

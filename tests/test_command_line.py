@@ -165,6 +165,24 @@ def test_train_writes_a_model_that_score_reads(run, tmp_path):
     assert json.loads(out)[0]["accuracy"] == pytest.approx(row["test accuracy"])
 
 
+def test_train_takes_settings_of_the_rule_and_of_the_optimiser(run, tmp_path):
+    common = ("train", "--images", "digits", "--epochs", 1, "--output", tmp_path / "run", "-q")
+    code, out, _ = run(
+        *common, "--rule", "feedback_alignment", "--set", "scale=0.5", "--optimizer", "adam",
+        "--lr", 1e-3, "--batch-size", 64,
+    )  # fmt: skip
+    assert code == 0
+    assert "adam, lr 0.001" in out
+    assert "feedback_alignment" in out
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept["rule"]["scale"] == 0.5
+    code, _, err = run(*common, "--rule", "feedback_alignment", "--set", "beta=1")
+    assert code == 1
+    assert (
+        "--set beta=1: expected name=value; the settings of 'feedback_alignment' are: scale" in err
+    )
+
+
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -59,6 +59,11 @@ from brainscore_lite.learning_rules.target import (
     LocalDifferenceReconstruction,
     TargetPropagation,
 )
+from brainscore_lite.learning_rules.temporal import (
+    BackpropThroughTime,
+    EligibilityTraces,
+    RealTimeRecurrentLearning,
+)
 from brainscore_lite.learning_rules.transport import (
     BurstDependent,
     DirectFeedbackAlignment,
@@ -67,11 +72,6 @@ from brainscore_lite.learning_rules.transport import (
     KolenPollack,
     SignSymmetry,
     WeightMirror,
-)
-from brainscore_lite.learning_rules.temporal import (
-    BackpropThroughTime,
-    EligibilityTraces,
-    RealTimeRecurrentLearning,
 )
 from brainscore_lite.learning_rules.untrained import Untrained
 
@@ -153,11 +153,6 @@ LEARNING_RULES: dict[str, LearningRule] = {
 }
 
 __all__ = [
-    "RecurrentForwardForward",
-    "RestrictedBoltzmannMachine",
-    "SoftHebb",
-    "PrincipalComponents",
-    "LatentPredictiveLearning",
     "BCM",
     "CLAPP",
     "LEARNING_RULES",
@@ -186,6 +181,7 @@ __all__ = [
     "GreedyInfoMax",
     "IncrementalPredictiveCoding",
     "KolenPollack",
+    "LatentPredictiveLearning",
     "LearningRule",
     "LocalDifferenceReconstruction",
     "LocalLosses",
@@ -194,11 +190,15 @@ __all__ = [
     "ParameterGroup",
     "Phase",
     "PredictiveCoding",
+    "PrincipalComponents",
     "RealTimeRecurrentLearning",
+    "RecurrentForwardForward",
+    "RestrictedBoltzmannMachine",
     "RewardModulatedHebb",
     "ShuffledLabels",
     "SignSymmetry",
     "SimCLR",
+    "SoftHebb",
     "StepInfo",
     "Support",
     "SyntheticGradients",

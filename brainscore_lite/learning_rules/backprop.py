@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -17,7 +18,6 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,12 @@ class Backprop:
 class BackpropEstimator(Estimator):
     """Backprop bound to a network."""
 
+    rule_name: ClassVar[str] = Backprop.name
+
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of the mean cross-entropy."""
-        if batch.labels is None:
-            raise ContractError("backprop: the batch has no labels. Give it labelled images.")
+        labels = labels_of(batch, rule=self.rule_name)
         scores = self.network(batch.images)
-        loss = functional.cross_entropy(scores, batch.labels)
+        loss = functional.cross_entropy(scores, labels)
         loss.backward()
-        return StepInfo(
-            loss=loss.item(),
-            n_correct=int((scores.detach().argmax(dim=1) == batch.labels).sum()),
-        )
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import Batch, ParameterGroup, Phase, StepInfo
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 #: The last phase of an unsupervised rule, the same for all whatever their own optimiser.
 READOUT_PHASE = Phase(name="readout", optimizer="adam", lr=2e-3)
@@ -46,8 +46,7 @@ def train_readout(network: Network, batch: Batch, *, rule: str) -> StepInfo:
     ContractError
         If the batch has no labels.
     """
-    if batch.labels is None:
-        raise ContractError(f"{rule}: the readout phase needs labels. Give it labelled images.")
+    labels = labels_of(batch, rule=rule)
 
     def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
         if connection.target == READOUT:
@@ -61,9 +60,8 @@ def train_readout(network: Network, batch: Batch, *, rule: str) -> StepInfo:
 
     for activations in network.run(batch.images, carry=carry, answer=answer):
         scores = activations[READOUT]
-    loss = functional.cross_entropy(scores, batch.labels)
+    loss = functional.cross_entropy(scores, labels)
     parameters = readout_parameters(network)
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
-    n_correct = int((scores.detach().argmax(dim=1) == batch.labels).sum())
-    return StepInfo(loss=loss.item(), n_correct=n_correct)
+    return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))

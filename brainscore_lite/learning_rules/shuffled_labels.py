@@ -58,6 +58,8 @@ class ShuffledLabels:
 
 
 class _ShuffledLabelsEstimator(BackpropEstimator):
+    rule_name = ShuffledLabels.name
+
     def phases(self) -> tuple[Phase, ...]:
         """Return one phase whose labels are dealt out anew."""
         return (Phase(name="training", shuffled=True),)

@@ -5,7 +5,7 @@ Every check returns the sentence, or an empty string where nothing is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Set
 from itertools import pairwise
 from typing import Any, cast
 
@@ -24,6 +24,23 @@ def support(*findings: str) -> Support:
     """Return whether nothing was found, or else the first finding."""
     wrong = [finding for finding in findings if finding]
     return Support(ok=not wrong, reason=wrong[0] if wrong else "")
+
+
+def differentiable_graph(architecture: Any, *findings: str) -> Support:
+    """Accept graphs of areas with weights to train and derivatives throughout.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Module
+    findings : str
+        What else may be wrong with it.
+    """
+    return support(
+        untrainable(architecture),
+        no_graph_of_areas(architecture),
+        black_box(architecture),
+        *findings,
+    )
 
 
 def areas_of(architecture: Any) -> tuple[Area | Dense, ...]:
@@ -60,6 +77,32 @@ def black_box(architecture: Any) -> str:
     return ""
 
 
+def trained_black_box(architecture: Any, areas: Collection[str] | None = None) -> str:
+    """Find a stage of unknown function in an area that is itself to be trained.
+
+    Where no error passes between areas, each needs the derivative of itself alone.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Module
+    areas : collection of str, optional
+        Names of those to look at; all by default.
+    """
+    if not isinstance(architecture, Network):
+        return ""
+    for name, area in architecture.areas.items():
+        into = [each for each in architecture.connections.values() if each.target == name]
+        learns = any(p.requires_grad for part in (area, *into) for p in part.parameters())
+        boxed = any(isinstance(part, BlackBox) for part in area.modules())
+        if learns and boxed and (areas is None or name in areas):
+            return (
+                f"area '{name}' is to be trained and ends in a black box, through which no "
+                "derivative passes. Set requires_grad=False on its weights, or use "
+                "'node_perturbation' or 'weight_perturbation', which need none."
+            )
+    return ""
+
+
 def no_graph_of_areas(architecture: Any) -> str:
     """Find that an architecture is not made of areas and connections."""
     if isinstance(architecture, ConvNet | Network):
@@ -76,17 +119,34 @@ def no_chain(architecture: Any) -> str:
     if wrong:
         return wrong
     advice = "Use a feedforward ConvNet, or a rule for any graph such as 'backprop'."
+    if isinstance(architecture, Network):
+        expected = set(pairwise([IMAGE, *architecture.areas]))
+        ends = {(each.source, each.target) for each in architecture.connections.values()}
+        if ends != expected:
+            return f"its areas are not joined in one single line. {advice}"
+    return recurrent(architecture, why="the rule needs a chain of areas", instead=advice)
+
+
+def recurrent(architecture: Any, *, why: str, instead: str) -> str:
+    """Find that an architecture runs more than one step, or has signals that take a step.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Network
+    why : str
+        As in "the rule needs a chain of areas".
+    instead : str
+        What would work, a sentence.
+    """
     if isinstance(architecture, ConvNet):
-        recurrent = architecture.lateral or bool(architecture.feedback)
-        if recurrent or architecture.n_steps > 1:
-            return f"it is recurrent, and the rule needs a chain of areas. {advice}"
+        delayed = architecture.lateral or bool(architecture.feedback)
+    elif isinstance(architecture, Network):
+        delayed = any(each.delay for each in architecture.connections.values())
+    else:
         return ""
-    line = [IMAGE, *architecture.areas]
-    expected = set(pairwise(line))
-    ends = {(each.source, each.target) for each in architecture.connections.values()}
-    if ends != expected or architecture.n_steps > 1:
-        return f"its areas are not joined in one single line. {advice}"
-    return ""
+    if not delayed and architecture.n_steps == 1:
+        return ""
+    return f"it is recurrent, and {why}. {instead}"
 
 
 def normalised_by(architecture: Any, norms: Set[str], *, why: str) -> str:

@@ -10,6 +10,7 @@ import pooch
 
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
+from brainscore_lite.learning_rules import LearningRule
 from brainscore_lite.networks import ARCHITECTURES, GaborEnergy, GaborNetwork, Model, Pixels
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.pretrained import (
@@ -59,7 +60,7 @@ class Training:
     architecture: str
     images: str
     config: TrainingConfig
-    rule: str = "backprop"
+    rule: LearningRule | str = "backprop"
 
 
 @dataclass(frozen=True)

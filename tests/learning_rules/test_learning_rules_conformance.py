@@ -23,6 +23,7 @@ from brainscore_lite.learning_rules import (
 )
 from brainscore_lite.learning_rules.learning_rule import Exactness
 from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.black_box import put_black_box
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.elman import ElmanNetwork
@@ -365,3 +366,39 @@ def test_backprop_does_read_them(tiny: Network, toy: Batch, given: Given) -> Non
     after = layer_updates(LEARNING_RULES["backprop"], changed, few, given)
     name = "connections.V1->IT.op.weight"
     assert not torch.allclose(before[name], after[name], rtol=1e-3)
+
+
+def boxed(network: Network) -> Network:
+    """Let what the lowest area sends on pass through a stage of unknown function."""
+    return put_black_box(copy.deepcopy(network), next(iter(network.areas)), torch.square)
+
+
+@those(lambda rule: rule.name != "untrained" and "derivatives" not in rule.makes_local)
+def test_needs_derivatives_throughout_where_not_claimed_otherwise(
+    rule: LearningRule, network: nn.Module
+) -> None:
+    if not isinstance(network, Network):
+        pytest.skip(f"{rule.name} is tried on a network without areas")
+    with pytest.raises(UnsupportedNetworkError, match="black box, through which no derivative"):
+        rule.bind(boxed(network), torch.Generator())
+
+
+@those(lambda rule: "derivatives" in rule.makes_local)
+def test_learns_through_a_black_box_where_it_does_without_derivatives(
+    rule: LearningRule,
+    network: Network,
+    toy: Batch,
+    trained_on_toy: Callable[..., list[float]],
+) -> None:
+    """Unless it needs to know the stage for another reason, such as an energy."""
+    through = boxed(network)
+    if not rule.supports(through).ok:
+        assert "is a black box" in rule.supports(through).reason
+        return
+    estimator = bound(rule, through)
+    below = estimator.network.get_parameter("connections.image->V1.op.weight")
+    before = below.detach().clone()
+    trained_on_toy(estimator, *TOY_TRAINING.get(rule.name, (60, 0.1)))
+    assert not torch.equal(below, before)
+    correct = estimator.predict(toy.images).argmax(dim=1) == toy.labels
+    assert correct.double().mean() > 0.9

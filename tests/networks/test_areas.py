@@ -45,6 +45,14 @@ def test_inputs_and_bias_are_summed() -> None:
     torch.testing.assert_close(module([maps(), 2 * maps()]), 3 * maps() + 0.25)
 
 
+def test_spread_bias_adds_to_a_drive() -> None:
+    for settings, shape in ((Area("V1", 2), (2, 1, 1)), (Dense("IT", 2), (2,))):
+        area = AreaModule(settings)
+        assert area.spread_bias.shape == shape
+        assert area.spread_bias.data_ptr() == area.bias.data_ptr()
+    assert AreaModule(Dense("IT", 2, bias=False)).spread_bias is None
+
+
 def test_norm_comes_before_the_activation_and_post_norm_after() -> None:
     module = AreaModule(Area("V1", 8, norm="layer", post_norm="local_response"))
     normed = torch.nn.functional.group_norm(maps(), 1)

@@ -162,6 +162,29 @@ def test_lesions_end_with_their_context_and_nest() -> None:
     assert torch.equal(network(images()), intact)
 
 
+def test_gain_of_a_connection_is_1_but_where_it_is_lesioned() -> None:
+    network = SETTINGS.build(torch_generator(0))
+    with network.lesioned({"V1->IT": 0.5}):
+        assert network.gain("V1->IT") == 0.5
+        assert network.gain("IT->readout") == 1.0
+    assert network.gain("V1->IT") == 1.0
+
+
+def test_activation_shapes_are_those_of_a_response() -> None:
+    network = SETTINGS.build(torch_generator(0)).train()
+    before = network.areas["V1"].norm.running_mean.clone()
+    shapes = network.activation_shapes()
+    assert shapes == {"V1": (4, 8, 8), "IT": (4, 8, 8), "readout": (3,)}
+    assert list(shapes) == list(network.layer_names)
+    assert torch.equal(network.areas["V1"].norm.running_mean, before)
+    assert network.image_shape == (3, 8, 8)
+
+
+def test_activation_shapes_leave_out_areas_that_no_signal_reaches() -> None:
+    assert list(joined(BIOLOGICAL).activation_shapes()) == ["V1", "IT", "readout"]
+    assert list(joined(BIOLOGICAL, n_steps=2).activation_shapes()) == ["V1", "IT"]
+
+
 def test_unknown_connection_lists_the_connections() -> None:
     network = SETTINGS.build(torch_generator(0))
     with (

@@ -25,8 +25,16 @@ from brainscore_lite.learning_rules.linear_readout import (
     train_readout,
 )
 from brainscore_lite.learning_rules.stages import Stage, stages
-from brainscore_lite.learning_rules.support import no_chain, support, untrainable
+from brainscore_lite.learning_rules.support import (
+    areas_of,
+    no_chain,
+    support,
+    trained_black_box,
+    untrainable,
+)
+from brainscore_lite.networks.areas import Area
 from brainscore_lite.networks.connections import Convolution, Operation
+from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
 #: Share of the way that a bias moves, in one batch, to what centres the drive.
@@ -149,6 +157,28 @@ def over_units(values: Tensor, activity: Tensor) -> Tensor:
 def chain_support(architecture: Any, *findings: str) -> Support:
     """Return whether a network is a chain with weights to train, and nothing else was found."""
     return support(untrainable(architecture), no_chain(architecture), *findings)
+
+
+def hebbian_support(architecture: Any) -> Support:
+    """Accept chains whose weights each see many samples, with black boxes below the readout."""
+    return chain_support(
+        architecture, _unshared(architecture), trained_black_box(architecture, {READOUT})
+    )
+
+
+def _unshared(architecture: Any) -> str:
+    for area in areas_of(architecture):
+        if isinstance(area, Area) and not area.shared:
+            return (
+                f"area '{area.name}' has shared=False, but the rule averages what one weight sees "
+                "over all places. Set shared=True, or use 'latent_predictive_learning'."
+            )
+    return ""
+
+
+def areas_phase(rule: str, *, epochs: int, lr: float) -> Phase:
+    """Return the phase of areas that follow their rule as it is: plain steps, without labels."""
+    return Phase(name=rule, epochs=epochs, labels=False, optimizer="sgd", lr=lr, momentum=0.0)
 
 
 class AreawiseEstimator(Estimator):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from brainscore_lite.learning_rules.hebbian.areawise import (
     AreawiseEstimator,
     Sight,
-    chain_support,
+    areas_phase,
+    hebbian_support,
     over_units,
     over_weights,
     sum_of_samples,
@@ -19,7 +20,6 @@ from brainscore_lite.learning_rules.hebbian.areawise import (
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
-    Phase,
     Support,
     check_support,
 )
@@ -84,8 +84,8 @@ class BCM:
     )
 
     def supports(self, architecture: Any) -> Support:
-        """Accept chains of areas."""
-        return chain_support(architecture)
+        """Accept chains of areas without local receptive fields."""
+        return hebbian_support(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -93,7 +93,8 @@ class BCM:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas.
+            If the network is no chain of areas, has local receptive fields, or has no trainable
+            weights.
         """
         check_support(self, network)
         return _BCMEstimator(network, generator, self)
@@ -101,9 +102,7 @@ class BCM:
 
 class _BCMEstimator(AreawiseEstimator):
     def __init__(self, network: nn.Module, generator: torch.Generator, rule: BCM) -> None:
-        phase = Phase(
-            name="bcm", epochs=rule.epochs, labels=False, optimizer="sgd", lr=rule.lr, momentum=0.0
-        )
+        phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lr)
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.rule = rule
         # Weighted sums of the squares of all batches so far, and of 1: their ratio is theta.

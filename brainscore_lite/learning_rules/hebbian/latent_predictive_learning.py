@@ -20,7 +20,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.linear_readout import readout_group
 from brainscore_lite.learning_rules.stages import Stage
-from brainscore_lite.learning_rules.support import normalised_by
+from brainscore_lite.learning_rules.support import normalised_by, trained_black_box
 from brainscore_lite.schema import ContractError
 
 _FRAMES = 2
@@ -79,11 +79,9 @@ class LatentPredictiveLearning:
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas without batch normalisation."""
-        findings = chain_support(architecture)
-        if not findings.ok:
-            return findings
         return chain_support(
             architecture,
+            trained_black_box(architecture),
             normalised_by(
                 architecture, {"batch"}, why="it would fix the variance that the rule must keep"
             ),
@@ -95,7 +93,8 @@ class LatentPredictiveLearning:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, or normalises batches.
+            If the network is no chain of areas, normalises batches, has no trainable weights, or
+            an area to be trained ends in a black box.
         """
         check_support(self, network)
         return _LatentPredictiveEstimator(network, generator, self)

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from brainscore_lite.learning_rules.hebbian.areawise import (
     AreawiseEstimator,
     Sight,
-    chain_support,
+    areas_phase,
+    hebbian_support,
     per_sample,
 )
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
-    Phase,
     Support,
     check_support,
 )
@@ -85,8 +85,8 @@ class PrincipalComponents:
         return _SOURCES[self.deflation]
 
     def supports(self, architecture: Any) -> Support:
-        """Accept chains of areas."""
-        return chain_support(architecture)
+        """Accept chains of areas without local receptive fields."""
+        return hebbian_support(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -94,7 +94,8 @@ class PrincipalComponents:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas.
+            If the network is no chain of areas, has local receptive fields, or has no trainable
+            weights.
         """
         check_support(self, network)
         return _PrincipalComponentsEstimator(network, generator, self)
@@ -104,14 +105,7 @@ class _PrincipalComponentsEstimator(AreawiseEstimator):
     def __init__(
         self, network: nn.Module, generator: torch.Generator, rule: PrincipalComponents
     ) -> None:
-        phase = Phase(
-            name=rule.name,
-            epochs=rule.epochs,
-            labels=False,
-            optimizer="sgd",
-            lr=rule.lr,
-            momentum=0.0,
-        )
+        phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lr)
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.sequential = rule.deflation == "sequential"
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 from brainscore_lite.learning_rules.hebbian.areawise import (
     AreawiseEstimator,
     Sight,
-    chain_support,
+    areas_phase,
+    hebbian_support,
     over_units,
     over_weights,
     sum_of_samples,
@@ -20,7 +21,6 @@ from brainscore_lite.learning_rules.hebbian.areawise import (
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
-    Phase,
     Support,
     check_support,
 )
@@ -108,8 +108,8 @@ class SoftHebb:
                 )
 
     def supports(self, architecture: Any) -> Support:
-        """Accept chains of areas."""
-        return chain_support(architecture)
+        """Accept chains of areas without local receptive fields."""
+        return hebbian_support(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -117,7 +117,8 @@ class SoftHebb:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas.
+            If the network is no chain of areas, has local receptive fields, or has no trainable
+            weights.
         """
         check_support(self, network)
         return _SoftHebbEstimator(network, generator, self)
@@ -125,14 +126,7 @@ class SoftHebb:
 
 class _SoftHebbEstimator(AreawiseEstimator):
     def __init__(self, network: nn.Module, generator: torch.Generator, rule: SoftHebb) -> None:
-        phase = Phase(
-            name="softhebb",
-            epochs=rule.epochs,
-            labels=False,
-            optimizer="sgd",
-            lr=rule.lrs[0],
-            momentum=0.0,
-        )
+        phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lrs[0])
         super().__init__(network, generator, rule=rule.name, phase=phase)
         self.rule = rule
         if rule.initial_norm is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -127,10 +128,7 @@ class _RewardModulatedHebbEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write minus the mean over images of (R - <R>) xi h^T / sigma^2, and update <R>."""
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels to reward by. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         drives: list[Tensor] = []
         fluctuations: list[Tensor] = []
 
@@ -143,7 +141,7 @@ class _RewardModulatedHebbEstimator(Estimator):
         with torch.enable_grad():
             for activations in self.network.run(batch.images, answer=answer):
                 scores = activations[READOUT]
-        rewards = self._rewards(scores, batch.labels)
+        rewards = self._rewards(scores, labels)
         surprise = self.surprise(rewards)
         changes = [
             -each * surprise.view(-1, *[1] * (each.ndim - 1)) if drive.requires_grad else None
@@ -151,8 +149,7 @@ class _RewardModulatedHebbEstimator(Estimator):
         ]
         write_products(self.network, drives, changes)
         self.usual_reward += self.rule.rate * (rewards.mean() - self.usual_reward)
-        n_correct = int((scores.argmax(dim=1) == batch.labels).sum())
-        return StepInfo(loss=-rewards.mean().item(), n_correct=n_correct)
+        return StepInfo(loss=-rewards.mean().item(), n_correct=count_correct(scores, labels))
 
     def fluctuation(self, drive: Tensor) -> Tensor:
         """Draw what is added to a drive of shape (batch, ...)."""

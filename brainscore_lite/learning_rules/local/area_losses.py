@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.learning_rule import Support
+from brainscore_lite.learning_rules.support import (
+    no_graph_of_areas,
+    support,
+    trained_black_box,
+    untrainable,
+)
 from brainscore_lite.networks.connections import Connection
-from brainscore_lite.networks.network import Network
+
+
+def separate_areas(architecture: Any) -> Support:
+    """Accept graphs of areas with weights to train, each with a derivative of its own."""
+    return support(
+        untrainable(architecture),
+        no_graph_of_areas(architecture),
+        trained_black_box(architecture),
+    )
 
 
 def detached(connection: Connection, activations: Tensor, gain: float) -> Tensor:
@@ -20,17 +35,6 @@ def detached(connection: Connection, activations: Tensor, gain: float) -> Tensor
 def trained(module: nn.Module) -> tuple[nn.Parameter, ...]:
     """Return the parameters of a module that can be trained."""
     return tuple(p for p in module.parameters() if p.requires_grad)
-
-
-def area_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every area's activations for one image, the readout among them."""
-    weight = next(network.parameters())
-    size, channels = network.image_size, network.preprocessing.n_channels
-    shapes: dict[str, tuple[int, ...]] = {}
-    with torch.no_grad():
-        for step in network.respond(weight.new_zeros(1, channels, size, size)):
-            shapes |= {name: tuple(r.shape[1:]) for name, r in step.activations.items()}
-    return shapes
 
 
 def pooling(shape: tuple[int, ...], units: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -46,7 +47,6 @@ from brainscore_lite.learning_rules.support import areas_of
 from brainscore_lite.networks.areas import Area
 from brainscore_lite.networks.model import Step
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 _EXAMPLES_AT_ONCE = 1000
 
@@ -153,8 +153,8 @@ class ForwardForward:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, or its normalisation mixes examples or fixes the
-            length of activity.
+            If the network is no chain of areas, an area to be trained ends in a black box, or its
+            normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
         return _ForwardForwardEstimator(self, cast(Network, network), generator)
@@ -188,16 +188,12 @@ class _ForwardForwardEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each layer's own loss, from one pass of right and wrong labels."""
-        if batch.labels is None:
-            raise ContractError(
-                "forward_forward: the batch has no labels to write into the images. Give it "
-                "labelled images, or use the rule 'forward_forward_unsupervised'."
-            )
-        images, labels = self.network.entering(batch.images), batch.labels
+        labels = labels_of(batch, rule=self.rule.name)
+        images = self.network.entering(batch.images)
         n_correct, scores = None, None
         if self.readout is not None:
             _, scores = self.readout.train_on(self.code(images), labels)
-            n_correct = int((scores.argmax(dim=1) == labels).sum())
+            n_correct = count_correct(scores, labels)
         wrong = self._wrong(labels, scores)
         shown = torch.stack([labels, wrong])
         drive = labelled_drive(self.hidden[0], images, shown, code=self.code)

@@ -17,6 +17,7 @@ from brainscore_lite.learning_rules.support import (
     no_chain,
     normalised_by,
     support,
+    trained_black_box,
     untrainable,
 )
 from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, Area
@@ -35,6 +36,7 @@ def supports_goodness(architecture: Any) -> Support:
     return support(
         untrainable(architecture),
         no_chain(architecture),
+        trained_black_box(architecture),
         normalised_by(
             architecture,
             {"batch"},
@@ -195,8 +197,7 @@ class OnePassReadout(nn.Module):
         self.hidden = chain[:-1]
         self.own = chain[-1]
         weight = next(network.parameters())
-        eye = network.preprocessing
-        blank = weight.new_ones(1, eye.n_channels, network.image_size, network.image_size)
+        blank = weight.new_ones(1, *network.image_shape)
         with torch.no_grad(), evaluation_mode(network):
             layers = answers_normalised(self.hidden, blank)[1:-1]
             n_classes = self.own(self.hidden_answers(blank)[-1]).shape[1]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -33,7 +34,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     write,
 )
 from brainscore_lite.learning_rules.stages import Stage, stages
-from brainscore_lite.learning_rules.support import pooled_by_maximum, support
+from brainscore_lite.learning_rules.support import black_box, pooled_by_maximum, support
 from brainscore_lite.networks.connections import Connection, FullyConnected
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of, evaluation_mode
 from brainscore_lite.networks.network import Network
@@ -111,7 +112,9 @@ class RecurrentForwardForward:
         """Accept a chain of areas with connections that have an adjoint."""
         found = supports_goodness(architecture)
         why = "a maximum has no adjoint through which a top-down connection could lead"
-        return found if not found.ok else support(pooled_by_maximum(architecture, why=why))
+        if not found.ok:
+            return found
+        return support(black_box(architecture), pooled_by_maximum(architecture, why=why))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -119,8 +122,8 @@ class RecurrentForwardForward:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, pools by maximum, or its normalisation mixes
-            examples or fixes the length of activity.
+            If the network is no chain of areas, pools by maximum, has a stage of unknown
+            derivative, or its normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
         return _RecurrentEstimator(self, cast(Network, network), generator)
@@ -155,12 +158,8 @@ class _RecurrentEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each layer's own loss in the iterations that count."""
-        if batch.labels is None:
-            raise ContractError(
-                "forward_forward_recurrent: the batch has no labels to clamp above the layers. "
-                "Give it labelled images, or use the rule 'forward_forward_unsupervised'."
-            )
-        images, labels = self.network.entering(batch.images), batch.labels
+        labels = labels_of(batch, rule=self.rule.name)
+        images = self.network.entering(batch.images)
         wrong = wrong_labels(labels, self.n_classes, generator=self.generator)
         top = self.labels[torch.cat([labels, wrong])]
         answers: list[Tensor] = []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -39,7 +40,6 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.networks.model import Step, device_of
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 FEATURES_PHASE = Phase(name="features", labels=False)
 
@@ -109,8 +109,8 @@ class UnsupervisedForwardForward:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, or its normalisation mixes examples or fixes the
-            length of activity.
+            If the network is no chain of areas, an area to be trained ends in a black box, or its
+            normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
         return _UnsupervisedEstimator(self, cast(Network, network), generator)
@@ -144,13 +144,9 @@ class _UnsupervisedEstimator(Estimator):
         """Write the gradient of each layer's own loss, or that of the readout in its phase."""
         images = self.network.entering(batch.images)
         if self.phase == READOUT_PHASE:
-            if batch.labels is None:
-                raise ContractError(
-                    f"{self.rule.name}: the readout phase needs labels. Give it labelled images."
-                )
-            loss, scores = self.readout.train_on(images, batch.labels)
-            n_correct = int((scores.argmax(dim=1) == batch.labels).sum())
-            return StepInfo(loss=loss.item(), n_correct=n_correct)
+            labels = labels_of(batch, rule=self.rule.name)
+            loss, scores = self.readout.train_on(images, labels)
+            return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
         both = torch.cat([images, hybrids(images, self.rule.n_blurs, generator=self.generator)])
         loss = contrast_layers(
             self.hidden,

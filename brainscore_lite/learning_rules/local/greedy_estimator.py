@@ -21,7 +21,6 @@ from brainscore_lite.learning_rules.linear_readout import (
     train_readout,
 )
 from brainscore_lite.learning_rules.local.area_losses import (
-    area_shapes,
     detached,
     pooled,
     pooling,
@@ -73,7 +72,7 @@ class GreedyEstimator(Estimator):
         weight = next(network.parameters())
         self.sides: dict[str, int] = {}
         self.comparisons = nn.ModuleDict()
-        shapes = area_shapes(network)
+        shapes = network.activation_shapes()
         del shapes[READOUT]
         for area, shape in shapes.items():
             self.sides[area] = pooling(shape, pooled_units)

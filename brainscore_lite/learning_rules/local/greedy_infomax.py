@@ -16,8 +16,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
 from brainscore_lite.networks.network import Network
 
 
@@ -63,8 +63,8 @@ class GreedyInfoMax:
     makes_local: ClassVar[frozenset[str]] = frozenset({"update_locking"})
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        """Accept every graph of areas with weights to train and their derivatives."""
+        return separate_areas(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -72,7 +72,8 @@ class GreedyInfoMax:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or an area to be trained
+            ends in a black box.
         """
         check_support(self, network)
         return GreedyEstimator(

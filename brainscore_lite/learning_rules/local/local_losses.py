@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -20,13 +21,12 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.local.area_losses import (
-    area_shapes,
     detached,
     pooled,
     pooling,
+    separate_areas,
     trained,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
 from brainscore_lite.networks.connections import Convolution, FullyConnected, initialise
 from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
@@ -102,8 +102,8 @@ class LocalLosses:
         return 1 - share, share
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        """Accept every graph of areas with weights to train and their derivatives."""
+        return separate_areas(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -111,7 +111,8 @@ class LocalLosses:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or an area to be trained
+            ends in a black box.
         """
         check_support(self, network)
         return LocalLossEstimator(cast(Network, network), generator, self)
@@ -133,7 +134,7 @@ class LocalLossEstimator(Estimator):
     def __init__(self, network: Network, generator: torch.Generator, rule: LocalLosses) -> None:
         super().__init__(network, generator)
         self.rule = rule
-        shapes = area_shapes(network)
+        shapes = network.activation_shapes()
         (self.n_classes,) = shapes.pop(READOUT)
         weight = next(network.parameters())
         self.heads = nn.ModuleDict()
@@ -147,19 +148,11 @@ class LocalLossEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each area's own loss."""
-        labels = self._labels(batch)
+        labels = labels_of(batch, rule=self.rule.name)
         losses, scores = self.local_losses(batch)
         total = torch.stack([*losses.values()]).sum()
         total.backward()
-        n_correct = int((scores.detach().argmax(dim=1) == labels).sum())
-        return StepInfo(loss=total.item(), n_correct=n_correct)
-
-    def _labels(self, batch: Batch) -> Tensor:
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
-        return batch.labels
+        return StepInfo(loss=total.item(), n_correct=count_correct(scores, labels))
 
     def local_losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Run the network with its areas cut off from each other.
@@ -180,7 +173,7 @@ class LocalLossEstimator(Estimator):
         ContractError
             If the batch has no labels.
         """
-        labels = self._labels(batch)
+        labels = labels_of(batch, rule=self.rule.name)
         wanted = None
         if self.rule.weights[1]:
             targets = functional.one_hot(labels, self.n_classes)

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import (
+    count_correct,
+    cross_entropy_error,
+    labels_of,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -19,8 +24,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.local.area_losses import area_shapes, trained
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.local.area_losses import trained
+from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Convolution, FullyConnected
 from brainscore_lite.networks.model import READOUT, device_of
@@ -75,8 +80,16 @@ class SyntheticGradients:
             )
 
     def supports(self, architecture: Any) -> Support:
-        """Accept feedforward graphs of areas with weights to train."""
-        return support(untrainable(architecture), no_single_step(architecture))
+        """Accept feedforward graphs of areas with weights to train and derivatives throughout."""
+        return differentiable_graph(
+            architecture,
+            recurrent(
+                architecture,
+                why="the rule guesses the error of an area that answers an image once",
+                instead="Use a feedforward ConvNet, or a rule for any graph such as "
+                "'local_losses_predsim'.",
+            ),
+        )
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -84,22 +97,11 @@ class SyntheticGradients:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is recurrent or no graph of areas, or has no trainable weights.
+            If the network is recurrent or no graph of areas, has no trainable weights, or has a
+            stage of unknown derivative.
         """
         check_support(self, network)
         return SyntheticGradientEstimator(cast(Network, network), generator, self)
-
-
-def no_single_step(architecture: Any) -> str:
-    """Find that an architecture is no graph of areas, or that signals take more than one step."""
-    wrong = no_graph_of_areas(architecture)
-    if wrong or architecture.n_steps == 1:
-        return wrong
-    return (
-        f"it runs {architecture.n_steps} steps, and the rule guesses the error of an area that "
-        "answers an image once. Use a feedforward ConvNet, or a rule for any graph such as "
-        "'local_losses_predsim'."
-    )
 
 
 class SyntheticGradientEstimator(Estimator):
@@ -119,7 +121,7 @@ class SyntheticGradientEstimator(Estimator):
     ) -> None:
         super().__init__(network, generator)
         weight = next(network.parameters())
-        shapes = area_shapes(network)
+        shapes = network.activation_shapes()
         (n_classes,) = shapes.pop(READOUT)
         self.models = nn.ModuleDict()
         for name, shape in shapes.items():
@@ -132,10 +134,7 @@ class SyntheticGradientEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write each area's guessed gradient, and what its guess learns."""
-        if batch.labels is None:
-            raise ContractError(
-                "synthetic_gradients: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=SyntheticGradients.name)
         sent: dict[str, Tensor] = {}
         received: dict[str, Tensor] = {}
 
@@ -147,12 +146,9 @@ class SyntheticGradientEstimator(Estimator):
         for _ in self.network.run(batch.images, answer=answer):
             pass
         scores = received[READOUT].detach()
-        probabilities = scores.softmax(dim=1)
-        classes = functional.one_hot(batch.labels, scores.shape[1])
-        errors = {READOUT: probabilities - classes.to(scores.dtype)}
+        errors = {READOUT: cross_entropy_error(scores, labels)}
         guesses = {
-            name: model(received[name].detach(), batch.labels)
-            for name, model in self.models.items()
+            name: model(received[name].detach(), labels) for name, model in self.models.items()
         }
         n = len(scores)
         errors |= {name: guess.detach() for name, guess in guesses.items()}
@@ -161,8 +157,8 @@ class SyntheticGradientEstimator(Estimator):
             [sent[name] for name in moved], [errors[name] / n for name in moved]
         )
         self._learn(guesses, received)
-        loss = functional.cross_entropy(scores, batch.labels).item()
-        return StepInfo(loss=loss, n_correct=int((scores.argmax(dim=1) == batch.labels).sum()))
+        loss = functional.cross_entropy(scores, labels)
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
     def _learn(self, guesses: dict[str, Tensor], received: dict[str, Tensor]) -> None:
         """Write the gradient of |d_l - t_l|^2 of all models, the mean over the batch."""

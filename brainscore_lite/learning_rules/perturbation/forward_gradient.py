@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -22,7 +23,6 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.perturbation.node_perturbation import check_noise
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,13 @@ class _ForwardGradientEstimator(Estimator):
     @torch.no_grad()
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the mean over directions of (grad L . v) v."""
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         weights = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for _ in range(self.rule.n_samples):
             direction = {name: self._drawn(weight) for name, weight in weights.items()}
             loss, slope, n_correct = slope_along(
-                self.network, batch.images, batch.labels, direction=direction
+                self.network, batch.images, labels, direction=direction
             )
             for name, along in direction.items():
                 total[name].addcmul_(along, slope / self.rule.n_samples)
@@ -144,5 +141,4 @@ def slope_along(
         scores = functional_call(network, moving, images)
         loss = functional.cross_entropy(scores, labels)
         value, slope = forward_ad.unpack_dual(loss)
-        n_correct = int((scores.argmax(dim=1) == labels).sum())
-    return value, torch.zeros_like(value) if slope is None else slope, n_correct
+    return value, torch.zeros_like(value) if slope is None else slope, count_correct(scores, labels)

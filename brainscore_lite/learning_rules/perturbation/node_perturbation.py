@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -132,10 +133,7 @@ class _NodePerturbationEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the mean over samples and examples of (L_k - L) xi h^T / sigma^2."""
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         clean = clean_pass(self.network, batch.images)
         wanted = perturbed_nodes(self.network, clean)
         noise = [
@@ -144,16 +142,15 @@ class _NodePerturbationEstimator(Estimator):
         ]
         presynaptic_noise = self.rule.eligibility == "noisy"
         noisy = noisy_pass(self.network, batch.images, clean, noise=noise, graph=presynaptic_noise)
-        losses = functional.cross_entropy(clean.scores, batch.labels, reduction="none")
-        factors = self.rise(noisy.scores, losses, batch.labels)
+        losses = functional.cross_entropy(clean.scores, labels, reduction="none")
+        factors = self.rise(noisy.scores, losses, labels)
         traces = noisy.drives if presynaptic_noise else clean.drives
         changes = [
             None if each is None else _credited(each, factors, trace)
             for each, trace in zip(noise, traces, strict=True)
         ]
         write_products(self.network, traces, changes)
-        n_correct = int((clean.scores.argmax(dim=1) == batch.labels).sum())
-        return StepInfo(loss=losses.mean().item(), n_correct=n_correct)
+        return StepInfo(loss=losses.mean().item(), n_correct=count_correct(clean.scores, labels))
 
     def draw(self, drive: Tensor) -> Tensor:
         """Draw the noise of a drive of shape (batch, ...): (n_samples, batch, ...)."""

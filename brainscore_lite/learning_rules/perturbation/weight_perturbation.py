@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -22,7 +23,6 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.perturbation.node_perturbation import check_noise
 from brainscore_lite.networks.model import device_of
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class _WeightPerturbationEstimator(Estimator):
     @torch.no_grad()
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the mean over samples of (L(W + xi) - L(W)) xi / sigma^2."""
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         weights = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         samples = [self.draw(weights) for _ in range(self.rule.n_samples)]
         device = device_of(self.network)
@@ -110,17 +107,16 @@ class _WeightPerturbationEstimator(Estimator):
             # Modules that draw (dropout) draw the same in every pass, the clean one included.
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 scores = functional_call(self.network, moved, batch.images)
-            noisy.append(functional.cross_entropy(scores, batch.labels))
+            noisy.append(functional.cross_entropy(scores, labels))
         scores = self.network(batch.images)
-        loss = functional.cross_entropy(scores, batch.labels)
+        loss = functional.cross_entropy(scores, labels)
         factors = [(each - loss) / (self.rule.sigma**2 * len(samples)) for each in noisy]
         for name, parameter in weights.items():
             change = samples[0][name] * factors[0]
             for noise, factor in zip(samples[1:], factors[1:], strict=True):
                 change.addcmul_(noise[name], factor)
             parameter.grad = change
-        n_correct = int((scores.argmax(dim=1) == batch.labels).sum())
-        return StepInfo(loss=loss.item(), n_correct=n_correct)
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
     def draw(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw the noise of one sample, by parameter."""

@@ -16,7 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.network import Network
 
 #: Added to a unit's variance under the root.
@@ -66,8 +66,8 @@ class VICReg:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        """Accept every graph of areas with weights to train and derivatives throughout."""
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -75,7 +75,8 @@ class VICReg:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return TwoViewEstimator(

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import (
+    count_correct,
+    cross_entropy_error,
+    labels_of,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -82,7 +87,7 @@ class RealTimeRecurrentLearning:
             If the network is no ElmanNetwork, or too large.
         """
         check_support(self, network)
-        return _RTRLEstimator(network, generator, supervised=self.supervised)
+        return _RTRLEstimator(network, generator, rule=self)
 
 
 @dataclass(frozen=True)
@@ -170,10 +175,14 @@ class _OnlineEstimator(Estimator):
     """Run forward once, carrying an influence of the weights on the hidden state along."""
 
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, *, supervised: Supervised
+        self,
+        network: nn.Module,
+        generator: torch.Generator,
+        *,
+        rule: RealTimeRecurrentLearning | EligibilityTraces,
     ) -> None:
         super().__init__(network, generator)
-        self.supervised = supervised
+        self.rule = rule
 
     @property
     def elman(self) -> ElmanNetwork:
@@ -185,17 +194,14 @@ class _OnlineEstimator(Estimator):
     @torch.no_grad()
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update of recurrent, input and readout weights."""
-        if batch.labels is None:
-            raise ContractError(
-                "rules online in time: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         net = self.elman
         rows = net.rows(batch.images)
         hidden = net.start(len(batch.images))
         influence: Tensor | None = None
         incoming = torch.zeros_like(_incoming_weights(net))
         readout = torch.zeros_like(net.readout.weight), torch.zeros_like(net.readout.bias)
-        counted = range(len(rows)) if self.supervised == "all" else range(len(rows) - 1, len(rows))
+        counted = range(0 if self.rule.supervised == "all" else len(rows) - 1, len(rows))
         loss = 0.0
         for now, row in enumerate(rows):
             carried = torch.cat([hidden, row, row.new_ones(len(row), 1)], dim=1)
@@ -204,17 +210,17 @@ class _OnlineEstimator(Estimator):
             hidden = (1 - 1 / net.tau) * hidden + response / net.tau
             if now in counted:
                 scores = net.readout(hidden)
-                error = _error(scores, batch.labels) / (len(scores) * len(counted))
+                error = cross_entropy_error(scores, labels) / (len(scores) * len(counted))
                 incoming += self.credit(influence, error)
                 readout[0].addmm_(error.T, hidden)
                 readout[1].add_(error.sum(0))
-                loss += functional.cross_entropy(scores, batch.labels).item() / len(counted)
+                loss += functional.cross_entropy(scores, labels).item() / len(counted)
         n_units = len(net.bias)
         net.recurrent.grad = incoming[:, :n_units].clone()
         net.input.grad = incoming[:, n_units:-1].clone()
         net.bias.grad = incoming[:, -1].clone()
         net.readout.weight.grad, net.readout.bias.grad = readout
-        return StepInfo(loss=loss, n_correct=int((scores.argmax(1) == batch.labels).sum()))
+        return StepInfo(loss=loss, n_correct=count_correct(scores, labels))
 
     def carry(self, influence: Tensor | None, carried: Tensor, slope: Tensor) -> Tensor:
         """Return the influence of the weights on the hidden state after one more step.
@@ -262,8 +268,8 @@ class _TracesEstimator(_OnlineEstimator):
     def __init__(
         self, network: nn.Module, generator: torch.Generator, *, rule: EligibilityTraces
     ) -> None:
-        super().__init__(network, generator, supervised=rule.supervised)
-        self.rule = rule
+        super().__init__(network, generator, rule=rule)
+        self.trace = rule.trace
         weight = self.elman.readout.weight
         drawn = torch.randn(weight.shape, generator=generator) / weight.shape[1] ** 0.5
         self.feedback: Tensor | None
@@ -275,7 +281,7 @@ class _TracesEstimator(_OnlineEstimator):
         if influence is None:
             return own
         kept = influence.new_full(slope.shape, 1 - 1 / self.elman.tau)
-        if self.rule.trace != "rflo":
+        if self.trace != "rflo":
             kept = kept + slope * self.elman.recurrent.diagonal()
         return own.addcmul_(influence, kept[:, :, None])
 
@@ -287,7 +293,3 @@ class _TracesEstimator(_OnlineEstimator):
 
 def _incoming_weights(net: ElmanNetwork) -> Tensor:
     return torch.cat([net.recurrent, net.input, net.bias[:, None]], dim=1)
-
-
-def _error(scores: Tensor, labels: Tensor) -> Tensor:
-    return torch.softmax(scores, 1) - functional.one_hot(labels, scores.shape[1])

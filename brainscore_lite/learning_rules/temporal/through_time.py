@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.backprop import Backprop
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -104,15 +105,11 @@ class _ThroughTimeEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of the mean cross-entropy at the last step."""
-        if batch.labels is None:
-            raise ContractError(
-                f"{self.rule.name}: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         scores = self._scores(batch.images)
-        loss = functional.cross_entropy(scores, batch.labels)
+        loss = functional.cross_entropy(scores, labels)
         loss.backward()
-        n_correct = int((scores.detach().argmax(dim=1) == batch.labels).sum())
-        return StepInfo(loss=loss.item(), n_correct=n_correct)
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
     def _scores(self, images: Tensor) -> Tensor:
         n_steps = self.model.n_steps

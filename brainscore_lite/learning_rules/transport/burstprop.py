@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import (
+    count_correct,
+    cross_entropy_error,
+    labels_of,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -23,15 +28,11 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
-    no_graph_of_areas,
-    support,
-    untrainable,
+    differentiable_graph,
 )
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
     check_scale,
-    correct,
-    labels_of,
     last_scores,
     sent_back_through,
 )
@@ -127,9 +128,8 @@ class BurstDependent:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas whose activations can be rates of events."""
-        return support(
-            untrainable(architecture),
-            no_graph_of_areas(architecture),
+        return differentiable_graph(
+            architecture,
             activated_otherwise(
                 architecture, RATES, why="the rate of its events cannot be negative"
             ),
@@ -143,7 +143,7 @@ class BurstDependent:
         ------
         UnsupportedNetworkError
             If the network is no graph of areas, an area's activations cannot be rates of events,
-            or it has no trainable weights.
+            or it has no trainable weights or a stage of unknown derivative.
         """
         check_support(self, network)
         return _BurstEstimator(cast(Network, network), generator, rule=self)
@@ -176,13 +176,11 @@ class _BurstEstimator(Estimator):
         labels = labels_of(batch, rule=self.rule.name)
         carry = sent_back_through(self._feedback_of)
         scores = last_scores(self.network, batch.images, carry=carry, answer=self._answer)
-        taught = torch.softmax(scores.detach(), dim=1)
-        taught[torch.arange(len(labels), device=labels.device), labels] -= 1
-        scores.backward(self.rule.amplitude * taught)
+        scores.backward(self.rule.amplitude * cross_entropy_error(scores.detach(), labels))
         updates = [p.grad for p in self.network.parameters() if p.grad is not None]
         torch._foreach_mul_(updates, 1 / (self.rule.amplitude * len(labels)))
         loss = functional.cross_entropy(scores.detach(), labels)
-        return StepInfo(loss=loss.item(), n_correct=correct(scores, labels))
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
     def _feedback_of(self, connection: Connection) -> Tensor:
         return connection.op.weight if self.feedback is None else self.feedback(connection)

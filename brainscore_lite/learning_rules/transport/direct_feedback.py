@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -19,15 +20,10 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
-from brainscore_lite.learning_rules.transport.transported_errors import (
-    check_scale,
-    correct,
-    labels_of,
-)
+from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
+from brainscore_lite.learning_rules.transport.transported_errors import check_scale
 from brainscore_lite.networks.connections import IMAGE, Connection
-from brainscore_lite.networks.convnet import ConvNet
-from brainscore_lite.networks.model import READOUT, device_of, evaluation_mode
+from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
 
 #: What is broadcast to an area: (area, error at the readout, labels) -> error at its activations.
@@ -88,7 +84,8 @@ class DirectFeedbackAlignment:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no feedforward graph of areas, or has no trainable weights.
+            If the network is no feedforward graph of areas, has no trainable weights, or has a
+            stage of unknown derivative.
         """
         check_support(self, network)
         return _DirectFeedbackEstimator(cast(Network, network), generator, scale=self.scale)
@@ -148,7 +145,8 @@ class DirectRandomTargetProjection:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no feedforward graph of areas, or has no trainable weights.
+            If the network is no feedforward graph of areas, has no trainable weights, or has a
+            stage of unknown derivative.
         """
         check_support(self, network)
         return _TargetProjectionEstimator(cast(Network, network), generator, scale=self.scale)
@@ -169,7 +167,7 @@ class BroadcastWeights(nn.Module):
 
     def __init__(self, network: Network, generator: torch.Generator, *, scale: float) -> None:
         super().__init__()
-        shapes = shapes_of_areas(network)
+        shapes = network.activation_shapes()
         n_classes = shapes.pop(READOUT)[0]
         dtype = next(network.parameters()).dtype
         for area, (channels, *places) in shapes.items():
@@ -263,17 +261,7 @@ def learn_from_broadcast(
         tops, errors = [*tops, scores], [*errors, error]
     torch.autograd.backward(tops, errors)
     loss = functional.nll_loss(likelihoods, labels)
-    return StepInfo(loss=loss.item(), n_correct=correct(scores, labels))
-
-
-def shapes_of_areas(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of the activations of every area, without the batch, by name."""
-    weight = next(network.parameters())
-    eye = (1, network.preprocessing.n_channels, network.image_size, network.image_size)
-    with evaluation_mode(network), torch.no_grad():
-        for activations in network.run(weight.new_zeros(eye)):
-            last = activations
-    return {area: tuple(last[area].shape[1:]) for area in network.areas}
+    return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
 
 def _carry_detached(connection: Connection, activations: Tensor, gain: float) -> Tensor:
@@ -285,17 +273,12 @@ def _channels_first(sent: Tensor) -> Tensor:
 
 
 def _supported(architecture: Any) -> Support:
-    return support(
-        untrainable(architecture), no_graph_of_areas(architecture), _recurrent(architecture)
-    )
-
-
-def _recurrent(architecture: Any) -> str:
-    steps = getattr(architecture, "n_steps", 1)
-    loops = isinstance(architecture, ConvNet) and (architecture.lateral or architecture.feedback)
-    if steps == 1 and not loops:
-        return ""
-    return (
-        "it is recurrent, and the rule broadcasts one error to each area of a feedforward pass. "
-        "Use a feedforward ConvNet, or 'feedback_alignment', which sends errors through time."
+    return differentiable_graph(
+        architecture,
+        recurrent(
+            architecture,
+            why="the rule broadcasts one error to each area of a feedforward pass",
+            instead="Use a feedforward ConvNet, or 'feedback_alignment', which sends errors "
+            "through time.",
+        ),
     )

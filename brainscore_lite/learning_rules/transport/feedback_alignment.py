@@ -17,7 +17,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
     check_scale,
@@ -71,7 +71,7 @@ class FeedbackAlignment:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, and draw its feedback weights.
@@ -79,7 +79,8 @@ class FeedbackAlignment:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _FeedbackAlignmentEstimator(cast(Network, network), generator, scale=self.scale)

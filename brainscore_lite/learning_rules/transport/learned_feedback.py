@@ -19,7 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
     check_scale,
@@ -27,8 +27,7 @@ from brainscore_lite.learning_rules.transport.transported_errors import (
     crossed,
     follow_error,
 )
-from brainscore_lite.networks.connections import Connection, Convolution
-from brainscore_lite.networks.model import evaluation_mode
+from brainscore_lite.networks.connections import Connection, Convolution, FullyConnected
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -87,7 +86,7 @@ class KolenPollack:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, and draw its feedback weights.
@@ -95,7 +94,8 @@ class KolenPollack:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _KolenPollackEstimator(cast(Network, network), generator, rule=self)
@@ -218,7 +218,7 @@ class WeightMirror:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, and draw its first feedback weights.
@@ -226,7 +226,8 @@ class WeightMirror:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _WeightMirrorEstimator(cast(Network, network), generator, rule=self)
@@ -239,7 +240,7 @@ class _WeightMirrorEstimator(Estimator):
         super().__init__(network, generator)
         self.rule = rule
         self.feedback = FeedbackWeights(network, generator, scale=rule.scale)
-        self._shapes = shapes_entering(network)
+        self._shapes = shapes_crossed(network)
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update for errors that went back through B (engaged mode)."""
@@ -273,21 +274,13 @@ class _WeightMirrorEstimator(Estimator):
         return noise.mul_(self.rule.noise).movedim(-1, 1).to(weight.device)
 
 
-def shapes_entering(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of what enters the operation of every connection, without the batch."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
-        shapes[connection.name] = tuple(connection.pool_in(activations).shape[1:])
-        return connection(activations)
-
-    image = next(network.parameters()).new_zeros(
-        1, network.preprocessing.n_channels, network.image_size, network.image_size
-    )
-    with evaluation_mode(network), torch.no_grad():
-        for _ in network.run(image, carry=carry):
-            pass
-    return shapes
+def shapes_crossed(network: Network) -> dict[str, tuple[int, ...]]:
+    """Return the shape of what enters the operation of every connection that errors cross."""
+    shapes = network.activation_shapes()
+    return {
+        each.name: tuple(each.pool_in(each.op.weight.new_zeros(1, *shapes[each.source])).shape[1:])
+        for each in crossed(network)
+    }
 
 
 def correlated(connection: Connection, sent: Tensor, passed_on: Tensor) -> Tensor:
@@ -305,8 +298,12 @@ def correlated(connection: Connection, sent: Tensor, passed_on: Tensor) -> Tenso
         For x of independent entries of variance 1 and y = op(x) it is the weight on average.
     """
     op = connection.op
-    if not isinstance(op, Convolution):
+    if isinstance(op, FullyConnected):
         return passed_on.t() @ sent.flatten(1) / len(sent)
+    if not isinstance(op, Convolution):
+        with torch.enable_grad():  # windows with weights of their own: each tap sees one place
+            weight = op.weight.detach().requires_grad_()
+            return torch.autograd.grad(op(sent, weight), weight, passed_on)[0] / len(sent)
     geometry = (op.stride, op.padding)
     _, total = convolution_errors(
         passed_on, sent, op.weight, geometry=geometry, wanted=(False, True)

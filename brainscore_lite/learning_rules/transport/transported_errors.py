@@ -16,9 +16,16 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import Batch, StepInfo
 from brainscore_lite.networks.areas import AreaModule, weight_gain
-from brainscore_lite.networks.connections import IMAGE, Connection, Convolution, Operation
+from brainscore_lite.networks.connections import (
+    IMAGE,
+    Connection,
+    Convolution,
+    FullyConnected,
+    Operation,
+)
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Answer, Carry, Network
 from brainscore_lite.schema import ContractError
@@ -63,6 +70,25 @@ class _Convolved(Function):
         return back, update, None, None, None
 
 
+class _AnyOperation(Function):
+    """y = op_W(x) up, dx = op_B^T(dy) down, for an operation linear in input and in weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, activations: Tensor, weight: Tensor, feedback: Tensor, op: Operation
+    ) -> Tensor:
+        ctx.save_for_backward(activations, feedback)
+        ctx.op = op
+        return op(activations, weight)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        with torch.enable_grad():  # the error of the weight is the same at any weight
+            ends = [each.detach().requires_grad_() for each in ctx.saved_tensors]
+            back, update = torch.autograd.grad(ctx.op(*ends), ends, error)
+        return back, update, None, None
+
+
 def convolution_errors(
     error: Tensor,
     activations: Tensor,
@@ -105,7 +131,9 @@ def through(op: Operation, activations: Tensor, feedback: Tensor) -> Tensor:
     """Apply an operation whose error goes back through `feedback`, of the shape of its weight."""
     if isinstance(op, Convolution):
         return _Convolved.apply(activations, op.weight, feedback, op.stride, op.padding)
-    return _Product.apply(activations.flatten(1), op.weight, feedback)
+    if isinstance(op, FullyConnected):
+        return _Product.apply(activations.flatten(1), op.weight, feedback)
+    return _AnyOperation.apply(activations, op.weight, feedback, op)
 
 
 def sent_back_through(feedback_of: FeedbackOf) -> Carry:
@@ -155,25 +183,7 @@ def follow_error(network: Network, batch: Batch, *, feedback_of: FeedbackOf, rul
     scores = last_scores(network, batch.images, carry=sent_back_through(feedback_of))
     loss = functional.cross_entropy(scores, labels)
     loss.backward()
-    return StepInfo(loss=loss.item(), n_correct=correct(scores, labels))
-
-
-def labels_of(batch: Batch, *, rule: str) -> Tensor:
-    """Return the labels of a batch, of shape (batch,).
-
-    Raises
-    ------
-    ContractError
-        If it has none.
-    """
-    if batch.labels is None:
-        raise ContractError(f"{rule}: the batch has no labels. Give it labelled images.")
-    return batch.labels
-
-
-def correct(scores: Tensor, labels: Tensor) -> int:
-    """Count the images whose largest score is their class's."""
-    return int((scores.detach().argmax(dim=1) == labels).sum())
+    return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
 
 
 def crossed(network: Network) -> tuple[Connection, ...]:

@@ -132,7 +132,7 @@ def test_an_area_without_bias_or_with_fixed_weights_is_left_alone(seen: Tensor) 
 def test_the_readout_needs_labels(seen: Tensor) -> None:
     estimator = PrincipalComponents().bind(linear(3), torch.Generator())
     estimator.begin(estimator.phases()[1])
-    with pytest.raises(ValueError, match="oja: the readout phase needs labels"):
+    with pytest.raises(ValueError, match="oja: the batch has no labels"):
         estimator(Batch(seen), lambda: None)
 
 

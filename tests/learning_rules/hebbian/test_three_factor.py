@@ -148,5 +148,5 @@ def test_refuses_settings_out_of_range(settings: dict, sentence: str) -> None:
 
 
 def test_refuses_a_batch_without_labels(tiny: Network, toy: Batch) -> None:
-    with pytest.raises(ContractError, match="the batch has no labels to reward by"):
+    with pytest.raises(ContractError, match="reward_modulated_hebb: the batch has no labels"):
         bound(RewardModulatedHebb(), tiny)(Batch(toy.images), lambda: None)

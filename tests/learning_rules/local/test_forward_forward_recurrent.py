@@ -166,5 +166,5 @@ def test_refuses_iterations_that_do_not_run() -> None:
 
 
 def test_needs_labels(toy: Batch) -> None:
-    with pytest.raises(ContractError, match="no labels to clamp above the layers"):
+    with pytest.raises(ContractError, match="forward_forward_recurrent: the batch has no labels"):
         bound()(Batch(toy.images), lambda: None)
