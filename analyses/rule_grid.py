@@ -23,7 +23,7 @@ from torch import nn
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
-from brainscore_lite.networks.architectures import ARCHITECTURES, INK
+from brainscore_lite.networks.architectures import ARCHITECTURES, INK, MATCHED_MLP
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
@@ -86,7 +86,11 @@ NETWORKS: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
     "relu_mlp_500": _mlp("relu_mlp_500", 500, 500, 500),
     "relu_mlp_1000": _mlp("relu_mlp_1000", 1000, 1000, 1000),
     "relu_mlp_2000": _mlp("relu_mlp_2000", 2000, 2000, 2000, 2000),
-    "tanh_mlp": _mlp("tanh_mlp", 256, 256, activation="tanh"),
+    # Weights half as strong, for areas that drive each other until they settle.
+    "matched_mlp_half": dataclasses.replace(MATCHED_MLP, initial_gain=0.5, name="matched_mlp_half"),
+    "tanh_mlp_half": dataclasses.replace(
+        _mlp("tanh_mlp_half", 256, 256, activation="tanh"), initial_gain=0.5
+    ),
     "sigmoid_mlp": _mlp("sigmoid_mlp", 256, 256, activation="sigmoid"),
     "elman_64": _elman,
 }

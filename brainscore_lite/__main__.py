@@ -240,8 +240,8 @@ def score(
 @app.command(
     epilog="Examples: brainscore-lite train --architecture small_cnn --rule backprop --images "
     "digits --output runs/digits  |  brainscore-lite train --architecture matched_mlp --images "
-    "mnist --rule equilibrium_propagation --set beta=0.5 --set initial_gain=0.5 --optimizer adam --lr 1e-3 "
-    "--output runs/ep"
+    "mnist --rule equilibrium_propagation --set beta=0.5 --optimizer adam --lr 1e-3 --output "
+    "runs/ep"
 )
 def train(
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, history and weights.")],

@@ -1,5 +1,6 @@
 """Settings of convolutional networks, and the ready-made ones."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,6 +66,9 @@ class ConvNet:
         0.25 for gray input).
     field_degrees : float, optional
         Visual field that the input spans, in degrees of visual angle.
+    initial_gain : float
+        Factor on the initial weights. Below 1 for rules whose areas drive each other until they
+        settle, such as equilibrium propagation.
     name : str
     """
 
@@ -82,6 +86,7 @@ class ConvNet:
     readout_pool: Pool | None = None
     preprocessing: Preprocessing | None = None
     field_degrees: float | None = None
+    initial_gain: float = 1.0
     name: str = "convnet"
 
     def __post_init__(self) -> None:
@@ -97,6 +102,11 @@ class ConvNet:
             raise ContractError(
                 f"Network '{self.name}' has a convolutional area above a dense one. Put dense "
                 "areas last."
+            )
+        if not 0 < self.initial_gain < math.inf:
+            raise ContractError(
+                f"Network '{self.name}' has initial_gain={self.initial_gain}; it must be a "
+                "positive number."
             )
         eye = self.eye
         if (eye.size, eye.n_channels) != (self.image_size, self.in_channels):
@@ -126,6 +136,8 @@ class ConvNet:
     def build(self, generator: torch.Generator) -> Network:
         """Build the network, its weights drawn from N(0, gain^2 / fan_in), its biases 0.
 
+        The gain of an area is that of its activation times `initial_gain`.
+
         Parameters
         ----------
         generator : torch.Generator
@@ -148,7 +160,7 @@ class ConvNet:
         maps = torch.zeros(1, self.in_channels, self.image_size, self.image_size)
         for settings in self.single_areas:
             connection = _bottom_up(source, settings, tuple(maps.shape[1:]), name=self.name)
-            gain = weight_gain(settings.activation)
+            gain = self.initial_gain * weight_gain(settings.activation)
             initialise(connection.op, generator, gain=gain)
             maps = _passed(connection, maps, name=self.name)
             areas.append(AreaModule(settings))

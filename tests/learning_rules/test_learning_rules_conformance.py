@@ -369,8 +369,9 @@ def test_backprop_does_read_them(tiny: Network, toy: Batch, given: Given) -> Non
 
 
 def boxed(network: Network) -> Network:
-    """Let what the lowest area sends on pass through a stage of unknown function."""
-    return put_black_box(copy.deepcopy(network), next(iter(network.areas)), torch.square)
+    """Scramble what the lowest area sends on in a stage of unknown function."""
+    below = next(iter(network.areas))
+    return put_black_box(copy.deepcopy(network), below, lambda sent: sent.flip(1))
 
 
 @those(lambda rule: rule.name != "untrained" and "derivatives" not in rule.makes_local)

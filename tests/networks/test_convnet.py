@@ -142,3 +142,13 @@ def test_an_input_that_is_too_small_is_named(areas: tuple) -> None:
     settings = dataclasses.replace(TINY, areas=areas)
     with pytest.raises(ContractError, match=r"cannot take an input of shape.*Use a larger image"):
         settings.build(torch_generator(0))
+
+
+def test_initial_gain_scales_the_weights_that_are_drawn() -> None:
+    settings = ConvNet(areas=(Area("V1", 4), Dense("IT", 6)), n_classes=2, image_size=8)
+    whole = settings.build(torch.Generator().manual_seed(0))
+    half = dataclasses.replace(settings, initial_gain=0.5).build(torch.Generator().manual_seed(0))
+    for one, other in zip(whole.parameters(), half.parameters(), strict=True):
+        assert torch.equal(other, one / 2)
+    with pytest.raises(ContractError, match=r"initial_gain=0; it must be a positive"):
+        dataclasses.replace(settings, initial_gain=0)

@@ -28,6 +28,7 @@ from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
+    black_box,
     no_chain,
     normalised_by,
     support,
@@ -118,6 +119,7 @@ class RestrictedBoltzmannMachine:
         return support(
             untrainable(architecture),
             no_chain(architecture),
+            black_box(architecture),
             _convolutional(architecture),
             activated_otherwise(
                 architecture, {"sigmoid"}, why="a hidden unit's response is its probability to be 1"
@@ -136,17 +138,18 @@ class RestrictedBoltzmannMachine:
             If the network is no chain of dense areas with sigmoid activation.
         """
         check_support(self, network)
-        return _BoltzmannEstimator(network, generator, self)
+        return _BoltzmannEstimator(cast(Network, network), generator, rule=self)
 
 
 class _BoltzmannEstimator(Estimator):
+    network: Network
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: RestrictedBoltzmannMachine
+        self, network: Network, generator: torch.Generator, *, rule: RestrictedBoltzmannMachine
     ) -> None:
         super().__init__(network, generator)
-        self.chain = cast(Network, network)
         self.rule = rule
-        self.areas = stages(self.chain)[:-1]
+        self.areas = stages(network)[:-1]
         weights = [stage.connection.op.weight for stage in self.areas]
         self.visible_biases = nn.ParameterList(
             nn.Parameter(weight.detach().new_zeros(weight.shape[1])) for weight in weights
@@ -181,15 +184,15 @@ class _BoltzmannEstimator(Estimator):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return weights and biases of the machine that is trained now, or the readout."""
         if self.index is None:
-            return [readout_group(self.chain)]
+            return [readout_group(self.network)]
         return [ParameterGroup(self._machine(self.index))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update of one machine, or the gradient of the readout."""
         if self.index is None:
-            return train_readout(self.chain, batch, rule=self.rule.name)
+            return train_readout(self.network, batch, rule=self.rule.name)
         with torch.no_grad():
-            responses = self.chain.entering(batch.images)
+            responses = self.network.entering(batch.images)
             for stage in self.areas[: self.index]:
                 responses = stage(responses)
             seen = self.areas[self.index].connection.pool_in(responses).flatten(1)

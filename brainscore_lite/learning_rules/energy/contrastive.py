@@ -7,7 +7,7 @@ the update of an area counts gamma^(k - L) times as much, where k is its height 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ContrastiveHebbian:
             If the network is no chain or cannot settle.
         """
         check_support(self, network)
-        return _ContrastiveEstimator(network, generator, self)
+        return _bound(self, cast(Network, network), generator)
 
 
 @dataclass(frozen=True)
@@ -159,28 +160,22 @@ class GeneRec:
             If the network is no chain or cannot settle.
         """
         check_support(self, network)
-        return _ContrastiveEstimator(network, generator, self)
+        return _bound(self, cast(Network, network), generator)
+
+
+def _bound(
+    rule: ContrastiveHebbian | GeneRec, network: Network, generator: torch.Generator
+) -> Estimator:
+    return _ContrastiveEstimator(
+        network, generator, rule=rule, objective="squared_error", feedback=rule.gamma
+    )
 
 
 class _ContrastiveEstimator(FixedPointEstimator):
-    def __init__(
-        self,
-        network: nn.Module,
-        generator: torch.Generator,
-        rule: ContrastiveHebbian | GeneRec,
-    ) -> None:
-        super().__init__(
-            network,
-            generator,
-            rule=rule.name,
-            free_steps=rule.free_steps,
-            objective="squared_error",
-            feedback=rule.gamma,
-        )
-        self._settings = rule
+    rule: ContrastiveHebbian | GeneRec
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
-        rule, before = self._settings, free.states
+        rule, before = self.rule, free.states
         after = clamped_states(self, free, [targets], n_steps=rule.clamped_steps)
         factors = {
             name: -(rule.gamma ** (k + 1 - len(self.areas))) / len(targets)

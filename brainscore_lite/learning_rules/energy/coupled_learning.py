@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.networks.model import READOUT
+from brainscore_lite.networks.network import Network
 
 VARIANTS = ("centered", "positive", "negative")
 
@@ -102,29 +103,21 @@ class CoupledLearning:
             If the network cannot settle.
         """
         check_support(self, network)
-        return _CoupledLearningEstimator(network, generator, self)
+        return _CoupledLearningEstimator(
+            cast(Network, network), generator, rule=self, objective="squared_error"
+        )
 
 
 class _CoupledLearningEstimator(FixedPointEstimator):
-    def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: CoupledLearning
-    ) -> None:
-        super().__init__(
-            network,
-            generator,
-            rule=rule.name,
-            free_steps=rule.free_steps,
-            objective="squared_error",
-        )
-        self._settings = rule
+    rule: CoupledLearning
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
-        beta = self._settings.beta
+        beta = self.rule.beta
         shares = {"centered": (beta, -beta), "positive": (beta,), "negative": (-beta,)}
-        moved = shares[self._settings.variant]
+        moved = shares[self.rule.variant]
         output = free.states[READOUT]
         held = [output + share * (targets - output) for share in moved]
-        states = clamped_states(self, free, held, n_steps=self._settings.clamped_steps)
+        states = clamped_states(self, free, held, n_steps=self.rule.clamped_steps)
         if len(moved) == 1:
             states = {n: torch.cat([state, free.states[n]]) for n, state in states.items()}
             factors = [-1 / moved[0], 1 / moved[0]]

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from brainscore_lite.learning_rules.classification import (
+    count_correct,
+    cross_entropy_error,
+    labels_of,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -21,11 +26,8 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
-    black_box,
-    no_graph_of_areas,
+    differentiable_graph,
     normalised_by,
-    support,
-    untrainable,
 )
 from brainscore_lite.networks.areas import CONVOLUTIONAL_NORMS, DENSE_NORMS, AreaModule
 from brainscore_lite.networks.connections import (
@@ -127,10 +129,8 @@ class DualPropagation:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas whose neurons act on their own drive alone."""
-        return support(
-            untrainable(architecture),
-            no_graph_of_areas(architecture),
-            black_box(architecture),
+        return differentiable_graph(
+            architecture,
             normalised_by(architecture, NORMS, why=_OWN_DRIVE),
             activated_otherwise(architecture, ELEMENTWISE, why=_OWN_DRIVE),
         )
@@ -145,43 +145,40 @@ class DualPropagation:
             other.
         """
         check_support(self, network)
-        return _DualPropagationEstimator(network, generator, alpha=self.alpha, beta=self.beta)
+        return _DualPropagationEstimator(cast(Network, network), generator, rule=self)
 
 
 class _DualPropagationEstimator(Estimator):
+    network: Network
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, *, alpha: float, beta: float
+        self, network: Network, generator: torch.Generator, *, rule: DualPropagation
     ) -> None:
         super().__init__(network, generator)
-        self._alpha = alpha
-        self._beta = beta
+        self.rule = rule
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the products of the states' difference above and their mean below."""
-        if batch.labels is None:
-            raise ContractError(
-                "dual_propagation: the batch has no labels. Give it labelled images."
-            )
+        labels = labels_of(batch, rule=self.rule.name)
         with torch.no_grad():
-            dyads = _forward_pass(cast(Network, self.network), batch.images)
+            dyads = _forward_pass(self.network, batch.images)
             scores = dyads[-1].mean
-            error = scores.softmax(dim=1) - functional.one_hot(batch.labels, scores.shape[1])
-            self._sweep(dyads, error)
+            self._sweep(dyads, cross_entropy_error(scores, labels))
             self._write(dyads, batch_size=len(batch.images))
             return StepInfo(
-                loss=functional.cross_entropy(scores, batch.labels).item(),
-                n_correct=int((scores.argmax(dim=1) == batch.labels).sum()),
+                loss=functional.cross_entropy(scores, labels).item(),
+                n_correct=count_correct(scores, labels),
             )
 
     def _sweep(self, dyads: Sequence[_Dyad], error: Tensor) -> None:
         """Settle the states from above to below: the readout of the last step comes first."""
-        dyads[-1].difference = -self._beta * error
+        dyads[-1].difference = -self.rule.beta * error
         for dyad in reversed(dyads):
             if dyad is not dyads[-1] and dyad.feedback is not None:
-                plus = dyad.area.respond_to(dyad.drive + (1 - self._alpha) * dyad.feedback)
-                minus = dyad.area.respond_to(dyad.drive - self._alpha * dyad.feedback)
+                plus = dyad.area.respond_to(dyad.drive + (1 - self.rule.alpha) * dyad.feedback)
+                minus = dyad.area.respond_to(dyad.drive - self.rule.alpha * dyad.feedback)
                 dyad.difference = plus - minus
-                dyad.mean = torch.lerp(minus, plus, self._alpha)
+                dyad.mean = torch.lerp(minus, plus, self.rule.alpha)
             if dyad.difference is not None:
                 for arrival in dyad.arrivals:
                     arrival.send_back(dyad.difference)
@@ -197,7 +194,7 @@ class _DualPropagationEstimator(Estimator):
                 total[parameter] = product if known is None else known + product
         for parameter in trained:
             found = total.get(parameter)
-            scale = -1 / (self._beta * batch_size)
+            scale = -1 / (self.rule.beta * batch_size)
             parameter.grad = torch.zeros_like(parameter) if found is None else scale * found
 
 
@@ -237,8 +234,7 @@ class _Arrival:
     def product(self) -> Tensor:
         """Return the sum over the batch of difference above times mean below."""
         mean = self._forward if self.source is None else self.source.mean
-        assert self._returned is not None
-        return _outer(self.op, self._returned, self._pool_in(mean))
+        return _outer(self.op, cast(Tensor, self._returned), self._pool_in(mean))
 
     def _scaled(self, signal: Tensor) -> Tensor:
         return signal if self._gain == 1.0 else self._gain * signal

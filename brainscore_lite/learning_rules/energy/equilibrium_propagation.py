@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, HOLOMORPHIC_ACTIVATIONS
+from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 NUDGINGS = ("centered", "one_sided", "random_sign", "holomorphic")
@@ -61,15 +62,17 @@ class EquilibriumPropagation:
         In each step all areas are updated, as far as that changes anything (see `settling`).
     objective : {"cross_entropy", "squared_error"}
         Of a softmax readout outside the dynamics, or of a linear readout within.
-    initial_gain : float
-        Factor on the weights of the network that the rule is bound to, which should be a fresh one.
-        Weights drawn for a single pass upwards are strong for areas that drive each other: units
-        hold each other at their bounds, where a nudge does not move them.
 
     Raises
     ------
     ContractError
         If a setting is out of its range.
+
+    Notes
+    -----
+    Weights drawn for a single pass upwards are strong for areas that drive each other: units hold
+    each other at their bounds, where a nudge does not move them. ``ConvNet(initial_gain=0.5)``
+    starts the areas between their bounds.
 
     References
     ----------
@@ -89,7 +92,6 @@ class EquilibriumPropagation:
     free_steps: int = 30
     nudged_steps: int = 10
     objective: ObjectiveName = "cross_entropy"
-    initial_gain: float = 1.0
 
     family: ClassVar[str] = "energy"
     exactness: ClassVar[Exactness] = "bp_limit"
@@ -104,7 +106,6 @@ class EquilibriumPropagation:
             beta=self.beta,
             free_steps=self.free_steps,
             nudged_steps=self.nudged_steps,
-            initial_gain=self.initial_gain,
         )
         if self.n_points < 2:
             raise ContractError(
@@ -159,7 +160,7 @@ class EquilibriumPropagation:
             If the network cannot settle, or is not analytic where it must be.
         """
         check_support(self, network)
-        return _EquilibriumPropagationEstimator(network, generator, self)
+        return _EquilibriumPropagationEstimator(cast(Network, network), generator, rule=self)
 
     def points(self, generator: torch.Generator) -> tuple[Point, ...]:
         """Return the points at which one batch is nudged."""
@@ -174,22 +175,13 @@ class EquilibriumPropagation:
 
 
 class _EquilibriumPropagationEstimator(FixedPointEstimator):
+    rule: EquilibriumPropagation
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: EquilibriumPropagation
+        self, network: Network, generator: torch.Generator, *, rule: EquilibriumPropagation
     ) -> None:
-        super().__init__(
-            network,
-            generator,
-            rule=rule.name,
-            free_steps=rule.free_steps,
-            objective=rule.objective,
-        )
-        self._settings = rule
-        if rule.initial_gain != 1:
-            with torch.no_grad():
-                for parameter in network.parameters():
-                    parameter.mul_(rule.initial_gain)
+        super().__init__(network, generator, rule=rule, objective=rule.objective)
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
-        points = self._settings.points(self.generator)
-        return nudged_gradient(self, free, targets, points, n_steps=self._settings.nudged_steps)
+        points = self.rule.points(self.generator)
+        return nudged_gradient(self, free, targets, points, n_steps=self.rule.nudged_steps)

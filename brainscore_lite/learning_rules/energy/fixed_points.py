@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import count_correct, labels_of, one_hot
 from brainscore_lite.learning_rules.energy.hopfield import (
     RESPONSES,
     HopfieldEnergy,
     States,
     potential,
-    shapes_of,
 )
 from brainscore_lite.learning_rules.energy.objectives import (
     Objective,
@@ -33,14 +32,15 @@ from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     StepInfo,
     Support,
-    UnsupportedNetworkError,
 )
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
+    black_box,
     no_chain,
     no_graph_of_areas,
     normalised_by,
+    recurrent,
     support,
     untrainable,
 )
@@ -50,7 +50,6 @@ from brainscore_lite.networks.areas import (
     AreaModule,
 )
 from brainscore_lite.networks.connections import IMAGE, Connection
-from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
@@ -87,7 +86,12 @@ def settles(
     if not graph.ok:
         return graph
     return support(
-        _with_feedback_of_its_own(architecture),
+        recurrent(
+            architecture,
+            why="the rule sends feedback of its own back through the forward connections",
+            instead="Use a feedforward ConvNet, which the rule runs as a recurrent one.",
+        ),
+        black_box(architecture),
         normalised_by(
             architecture,
             frozenset(CONVOLUTIONAL_NORMS) - {"none"},
@@ -145,6 +149,18 @@ class FreePhase:
     residual: float
 
 
+class SettlingRule(Protocol):
+    """What the free phase asks of a rule."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def free_steps(self) -> int:
+        """Steps of the free phase."""
+
+
 class FixedPointEstimator(Estimator):
     """A settling rule bound to a network; rules add what follows the free phase.
 
@@ -152,53 +168,48 @@ class FixedPointEstimator(Estimator):
     ----------
     network : Network
     generator : torch.Generator
-    rule : str
-        Name, for messages.
-    free_steps : int
+    rule : SettlingRule
     objective : {"cross_entropy", "squared_error"}
     feedback : float
         Factor on what areas receive from above.
     """
 
+    network: Network
+    rule: SettlingRule
+
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         generator: torch.Generator,
         *,
-        rule: str,
-        free_steps: int,
+        rule: SettlingRule,
         objective: ObjectiveName,
         feedback: float = 1.0,
     ) -> None:
         super().__init__(network, generator)
-        if not isinstance(network, Network):
-            raise UnsupportedNetworkError(f"{rule} needs a Network of areas. Use a ConvNet.")
-        self._areas = network
-        self._rule = rule
-        self._free_steps = free_steps
+        self.rule = rule
         self._objective = objective
         self._feedback = feedback
-        self._shapes = shapes_of(network)
+        self._shapes = network.activation_shapes()
 
     @property
     def areas(self) -> tuple[str, ...]:
         """Areas that take part in the dynamics, from below to above."""
-        names = self._areas.layer_names
+        names = self.network.layer_names
         return names if self._objective == "squared_error" else names[:-1]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Settle freely, then write what the rule makes of the targets."""
-        if batch.labels is None:
-            raise ContractError(f"{self._rule}: the batch has no labels. Give it labelled images.")
+        labels = labels_of(batch, rule=self.rule.name)
         with torch.no_grad():
             free = self.free_phase(batch.images)
-            targets = one_hot(batch.labels, like=free.scores)
+            targets = one_hot(labels, like=free.scores)
             loss = free.objective.loss(free.scores, targets)
             for parameter, gradient in self.gradients(free, targets).items():
                 parameter.grad = gradient
         return StepInfo(
             loss=loss.item(),
-            n_correct=int((free.scores.argmax(dim=1) == batch.labels).sum()),
+            n_correct=count_correct(free.scores, labels),
             settling_residual=free.residual,
         )
 
@@ -209,24 +220,26 @@ class FixedPointEstimator(Estimator):
     def free_phase(self, images: Tensor) -> FreePhase:
         """Settle without a target, from areas that nothing has reached."""
         energy, leading_out = HopfieldEnergy.of(
-            self._areas,
+            self.network,
             images,
             areas=self.areas,
             shapes=self._shapes,
             feedback=self._feedback,
         )
         objective: Objective = (
-            SquaredErrorReadout(self._areas)
+            SquaredErrorReadout(self.network)
             if self._objective == "squared_error"
-            else SoftmaxReadout(self._areas, leading_out)
+            else SoftmaxReadout(self.network, leading_out)
         )
         states: States = {}
-        residual = settle(energy, states, self.answer, n_steps=self._free_steps, first=energy.fed)
+        residual = settle(
+            energy, states, self.answer, n_steps=self.rule.free_steps, first=energy.fed
+        )
         return FreePhase(energy, objective, states, objective.scores(states), residual)
 
     def answer(self, name: str, drive: Tensor, states: States) -> Tensor:
         """Return rho(drive)."""
-        area = self._areas.areas[name]
+        area = self.network.areas[name]
         activation = area.settings.activation if isinstance(area, AreaModule) else ""
         return RESPONSES[activation](drive)
 
@@ -239,21 +252,21 @@ class FixedPointEstimator(Estimator):
         targets = one_hot(batch.labels, like=free.scores)
         states = {name: state.detach().requires_grad_() for name, state in free.states.items()}
         with torch.enable_grad():
-            for _ in range(self._free_steps):
+            for _ in range(self.rule.free_steps):
                 states = unrolled_step(
-                    self._areas, free.energy.image, states, feedback=self._feedback
+                    self.network, free.energy.image, states, feedback=self._feedback
                 )
             scores = states[READOUT] if READOUT in states else self._read_out(states)
             return free.objective.loss(scores, targets)
 
     def _read_out(self, states: States) -> Tensor:
-        every = cast("list[Connection]", list(self._areas.connections.values()))
+        every = cast("list[Connection]", list(self.network.connections.values()))
         into = [each for each in every if each.target == READOUT]
-        return self._areas.areas[READOUT]([each(states[each.source]) for each in into])
+        return self.network.areas[READOUT]([each(states[each.source]) for each in into])
 
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
         """Yield the free fixed point, with its settling residual."""
-        chosen = check_layers(layers, self._areas.layer_names, model=self._areas.name)
+        chosen = check_layers(layers, self.network.layer_names, model=self.network.name)
         with torch.no_grad():
             free = self.free_phase(images.to(device_of(self)))
         activations = {**free.states, READOUT: free.scores}
@@ -281,25 +294,6 @@ def unrolled_step(
         name: cast(AreaModule, network.areas[name]).activation(slope / scales[name])
         for name, slope in zip(names, slopes, strict=True)
     }
-
-
-def one_hot(labels: Tensor, *, like: Tensor) -> Tensor:
-    """Return the unit vector of each class, of the shape and type of the scores."""
-    return functional.one_hot(labels, like.shape[1]).to(like.dtype)
-
-
-def _with_feedback_of_its_own(architecture: Any) -> str:
-    if isinstance(architecture, ConvNet):
-        recurrent = architecture.lateral or bool(architecture.feedback) or architecture.n_steps > 1
-    else:
-        delayed = any(each.delay for each in architecture.connections.values())
-        recurrent = delayed or architecture.n_steps > 1
-    if not recurrent:
-        return ""
-    return (
-        "it has recurrent connections of its own, and the rule sends feedback back through the "
-        "forward connections. Use a feedforward ConvNet, which the rule runs as a recurrent one."
-    )
 
 
 def _activated_readout(architecture: Any) -> str:

@@ -79,7 +79,7 @@ class HopfieldEnergy:
         images: Tensor,
         *,
         areas: Sequence[str],
-        shapes: Mapping[str, tuple[int, ...]],
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
         feedback: float = 1.0,
     ) -> tuple[HopfieldEnergy, tuple[Interaction, ...]]:
         """Return the energy of the named areas, and the interactions that lead out of them.
@@ -89,12 +89,13 @@ class HopfieldEnergy:
         network : Network
         images : Tensor, shape (batch, channels, height, width)
         areas : sequence of str
-        shapes : mapping of str to tuple of int
-            By area and for the image, without the batch (see `shapes_of`).
+        shapes : mapping of str to tuple of int, optional
+            Of the activations by area, where they are known already.
         feedback : float
             Factor on what areas receive from above.
         """
         image = network.entering(images)
+        shapes = network.activation_shapes() if shapes is None else shapes
         every = interactions(network, shapes, feedback=feedback)
         within = [each for each in every if each.connection.target in areas]
         outer = tuple(each for each in within if each.connection.source == IMAGE)
@@ -197,27 +198,17 @@ class HopfieldEnergy:
         for name in self.areas:
             bias = cast(AreaModule, self.network.areas[name]).bias
             if bias is not None and bias.requires_grad:
-                add(found, bias, over_units(clamped[name]))
+                add(found, bias, summed_by_unit(clamped[name]))
         return found
-
-
-def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the shape of the image and of each area's activations, without the batch."""
-    weight = next(network.parameters())
-    size = network.image_size
-    blank = weight.new_zeros(1, network.preprocessing.n_channels, size, size)
-    with torch.no_grad():
-        *_, last = network.run(blank)
-    return {name: tuple(activations.shape[1:]) for name, activations in last.items()}
 
 
 def spread_bias(network: Network, name: str) -> Tensor | None:
     """Return the bias of an area, shaped so that it can be added to its drive."""
-    area = cast(AreaModule, network.areas[name])
-    return None if area.bias is None else area.bias.detach().view(area._spread)
+    bias = cast(AreaModule, network.areas[name]).spread_bias
+    return None if bias is None else bias.detach()
 
 
-def over_units(states: Tensor) -> Tensor:
+def summed_by_unit(states: Tensor) -> Tensor:
     """Sum states of shape (batch, units, ...) over the batch and over places."""
     return states.sum(dim=[0, *range(2, states.ndim)])
 
@@ -243,12 +234,11 @@ def potential(
     total = states[IMAGE].new_zeros(())
     for connection in cast("list[Connection]", list(network.connections.values())):
         if connection.target in scales:
-            gain = network._gains.get(connection.name, 1.0)
-            carried = connection(states[connection.source], gain=gain)
+            carried = connection(states[connection.source], gain=network.gain(connection.name))
             term = (states[connection.target] * carried).sum()
             total = total + scales[connection.target] * term
     for name, scale in scales.items():
         bias = cast(AreaModule, network.areas[name]).bias
         if bias is not None:
-            total = total + scale * (over_units(states[name]) * bias).sum()
+            total = total + scale * (summed_by_unit(states[name]) * bias).sum()
     return total

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from brainscore_lite.networks.connections import Connection, Convolution, FullyConnected
+from brainscore_lite.networks.connections import IMAGE, Connection, Convolution, FullyConnected
 from brainscore_lite.networks.network import Network
 
 
@@ -43,7 +43,7 @@ def interactions(
     ----------
     network : Network
     shapes : mapping of str to tuple of int
-        Shape of the activations of each area and of the image, without the batch.
+        Of the activations by area, without the batch.
     feedback : float
         Factor on what areas receive from above.
 
@@ -51,10 +51,11 @@ def interactions(
     -------
     list of Interaction
     """
+    shapes = {IMAGE: network.image_shape, **shapes}
     joined: list[Interaction] = []
     for connection in cast("list[Connection]", list(network.connections.values())):
         # A lesion weakens both directions of a symmetric connection.
-        gain = network._gains.get(connection.name, 1.0)
+        gain = network.gain(connection.name)
         if _linear_map(connection):
             shape = shapes[connection.source]
             joined.append(_FullyConnected(connection, shape, gain=gain, feedback=feedback))

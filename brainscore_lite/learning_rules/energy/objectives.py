@@ -16,8 +16,8 @@ from torch.nn import functional
 from brainscore_lite.learning_rules.energy.hopfield import (
     States,
     add,
-    over_units,
     spread_bias,
+    summed_by_unit,
 )
 from brainscore_lite.learning_rules.energy.interactions import Interaction
 from brainscore_lite.networks.areas import AreaModule
@@ -114,7 +114,7 @@ class SoftmaxReadout:
                 add(found, weight, each.weight_gradient(below, error))
         bias = _bias(self.network)
         if bias is not None and bias.requires_grad:
-            add(found, bias, over_units(error[: len(targets)]))
+            add(found, bias, summed_by_unit(error[: len(targets)]))
         return found
 
     def _error(self, states: States, y: Tensor, *, complex_valued: bool) -> Tensor:

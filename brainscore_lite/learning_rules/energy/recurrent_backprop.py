@@ -26,6 +26,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import AreaModule
+from brainscore_lite.networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,13 @@ class AlmeidaPineda:
             If the network cannot settle.
         """
         check_support(self, network)
-        return _AlmeidaPinedaEstimator(network, generator, self)
+        return _AlmeidaPinedaEstimator(
+            cast(Network, network), generator, rule=self, objective=self.objective
+        )
 
 
 class _AlmeidaPinedaEstimator(FixedPointEstimator):
-    def __init__(self, network: nn.Module, generator: torch.Generator, rule: AlmeidaPineda) -> None:
-        super().__init__(
-            network,
-            generator,
-            rule=rule.name,
-            free_steps=rule.free_steps,
-            objective=rule.objective,
-        )
-        self._error_steps = rule.error_steps
+    rule: AlmeidaPineda
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
         states = free.states
@@ -130,11 +125,11 @@ class _AlmeidaPinedaEstimator(FixedPointEstimator):
             free.energy.linear(forces),
             errors,
             answer,
-            n_steps=self._error_steps,
+            n_steps=self.rule.error_steps,
             first=free.objective.nudged,
         )
         return errors
 
     def _slope(self, name: str, state: Tensor) -> Tensor:
-        settings = cast(AreaModule, self._areas.areas[name]).settings
+        settings = cast(AreaModule, self.network.areas[name]).settings
         return SLOPES[settings.activation](state)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainscore_lite.learning_rules.learning_rule import Batch
+from brainscore_lite.learning_rules.classification import one_hot
 from brainscore_lite.schema import ContractError
 
 OutputLoss = Literal["cross_entropy", "squared_error"]
@@ -32,13 +32,13 @@ def output_losses(scores: Tensor, labels: Tensor, *, kind: OutputLoss) -> Tensor
     """
     if kind == "cross_entropy":
         return functional.cross_entropy(scores, labels, reduction="none")
-    return 0.5 * (_one_hot(scores, labels) - scores).square().sum(dim=1)
+    return 0.5 * (one_hot(labels, like=scores) - scores).square().sum(dim=1)
 
 
 def output_errors(scores: Tensor, labels: Tensor, *, kind: OutputLoss) -> Tensor:
     """Return -d loss / d scores of each example, shape (batch, n_classes)."""
     answer = torch.softmax(scores, dim=1) if kind == "cross_entropy" else scores
-    return _one_hot(scores, labels) - answer
+    return one_hot(labels, like=scores) - answer
 
 
 class ClampedOutput(Protocol):
@@ -97,19 +97,6 @@ class HeldOutput:
         return self.value - scores
 
 
-def labels_of(batch: Batch, *, rule: str) -> Tensor:
-    """Return the labels of a batch.
-
-    Raises
-    ------
-    ContractError
-        If it has none.
-    """
-    if batch.labels is None:
-        raise ContractError(f"{rule}: the batch has no labels. Give it labelled images.")
-    return batch.labels
-
-
 def check_output_loss(kind: str, *, rule: str) -> None:
     """Refuse a loss that is unknown.
 
@@ -122,7 +109,3 @@ def check_output_loss(kind: str, *, rule: str) -> None:
             f"{rule}: output_loss is '{kind}', which is unknown. Choose one of: "
             f"{', '.join(OUTPUT_LOSSES)}."
         )
-
-
-def _one_hot(scores: Tensor, labels: Tensor) -> Tensor:
-    return functional.one_hot(labels, scores.shape[1]).to(scores.dtype)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -20,7 +21,6 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     OutputLoss,
     check_output_loss,
-    labels_of,
     output_errors,
     output_losses,
 )
@@ -30,11 +30,11 @@ from brainscore_lite.learning_rules.predictive_coding.error_propagation import (
     errors_by_path_length,
     errors_step_by_step,
 )
-from brainscore_lite.learning_rules.predictive_coding.prediction_graph import (
-    PredictionGraph,
-    write_gradients,
+from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
+    PredictionEstimator,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.predictive_coding.prediction_graph import write_gradients
+from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network, Node
 from brainscore_lite.schema import ContractError
@@ -120,7 +120,7 @@ class FixedPredictionCoding:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -128,19 +128,19 @@ class FixedPredictionCoding:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _FixedPredictionEstimator(self, cast(Network, network), generator)
 
 
-class _FixedPredictionEstimator(Estimator):
+class _FixedPredictionEstimator(PredictionEstimator):
     def __init__(
         self, rule: FixedPredictionCoding, network: Network, generator: torch.Generator
     ) -> None:
-        super().__init__(network, generator)
+        super().__init__(network, generator, output_loss=rule.output_loss)
         self.rule = rule
-        self.graph = PredictionGraph(network)
         self.shares = arrived(
             self.graph.depth, step_size=rule.step_size, n_steps=rule.n_steps, order=rule.order
         )
@@ -152,19 +152,7 @@ class _FixedPredictionEstimator(Estimator):
             scores = self._one_sweep(batch.images, labels)
         else:
             scores = self._cut(batch.images, labels)
-        losses = output_losses(scores, labels, kind=self.rule.output_loss)
-        return StepInfo(
-            loss=losses.mean().item(),
-            n_correct=int((scores.argmax(dim=1) == labels).sum()),
-            settling_residual=1 - self.shares[-1],
-        )
-
-    def loss(self, batch: Batch) -> Tensor | None:
-        """Return the mean of the output's loss, or None without labels."""
-        if batch.labels is None:
-            return None
-        scores = self.network(batch.images)
-        return output_losses(scores, batch.labels, kind=self.rule.output_loss).mean()
+        return self.report(scores, labels, residual=1 - self.shares[-1])
 
     def _one_sweep(self, images: Tensor, labels: Tensor) -> Tensor:
         """Send errors back once, scaled at each node by what has arrived of what its child has."""
@@ -207,6 +195,5 @@ class _FixedPredictionEstimator(Estimator):
                 order=rule.order,
                 images=images if rule.method == "naive" else None,
             )
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        write_gradients(trained, cut.predictions, errors, factor=1 / len(labels))
+        write_gradients(self.trained, cut.predictions, errors, factor=1 / len(labels))
         return scores

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import nn
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -21,11 +22,10 @@ from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     ClampedLoss,
     OutputLoss,
     check_output_loss,
-    labels_of,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
-from brainscore_lite.learning_rules.predictive_coding.strict import (
-    SettlingEstimator,
+from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
+    PredictionEstimator,
     check_inference,
     settles,
 )
@@ -94,14 +94,14 @@ class IncrementalPredictiveCoding:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or normalises over the
-            batch.
+            If the network is no graph of areas, has no trainable weights, has a stage of unknown
+            derivative, or normalises over the batch.
         """
         check_support(self, network)
         return _IncrementalEstimator(self, cast(Network, network), generator)
 
 
-class _IncrementalEstimator(SettlingEstimator):
+class _IncrementalEstimator(PredictionEstimator):
     def __init__(
         self, rule: IncrementalPredictiveCoding, network: Network, generator: torch.Generator
     ) -> None:
@@ -119,4 +119,4 @@ class _IncrementalEstimator(SettlingEstimator):
                 step()
                 inference.predict_anew()
             inference.settle_and_learn(output, trained, factor=factor)
-        return self.report(inference, labels, residual=inference.residual)
+        return self.report(inference.scores_at_start, labels, residual=inference.residual)

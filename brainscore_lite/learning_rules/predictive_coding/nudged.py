@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -23,12 +24,11 @@ from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     HeldOutput,
     OutputLoss,
     check_output_loss,
-    labels_of,
     output_errors,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
-from brainscore_lite.learning_rules.predictive_coding.strict import (
-    SettlingEstimator,
+from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
+    PredictionEstimator,
     check_inference,
     settles,
 )
@@ -136,14 +136,14 @@ class NudgedPredictiveCoding:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or normalises over the
-            batch.
+            If the network is no graph of areas, has no trainable weights, has a stage of unknown
+            derivative, or normalises over the batch.
         """
         check_support(self, network)
         return _NudgedEstimator(self, cast(Network, network), generator)
 
 
-class _NudgedEstimator(SettlingEstimator):
+class _NudgedEstimator(PredictionEstimator):
     def __init__(
         self, rule: NudgedPredictiveCoding, network: Network, generator: torch.Generator
     ) -> None:
@@ -166,7 +166,7 @@ class _NudgedEstimator(SettlingEstimator):
             residual = max(residual, inference.residual)
         for parameter, gradient in zip(trained, total, strict=True):
             parameter.grad = gradient
-        return self.report(inference, labels, residual=residual)
+        return self.report(inference.scores_at_start, labels, residual=residual)
 
     def _nudged(self, scores: Tensor, labels: Tensor, *, strength: float) -> ClampedOutput:
         if self.rule.form == "energy":

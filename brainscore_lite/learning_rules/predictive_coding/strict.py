@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -21,21 +22,14 @@ from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     ClampedLoss,
     OutputLoss,
     check_output_loss,
-    labels_of,
-    output_losses,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
-from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
-from brainscore_lite.learning_rules.support import (
-    no_graph_of_areas,
-    normalised_by,
-    support,
-    untrainable,
+from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
+    PredictionEstimator,
+    check_inference,
+    settles,
 )
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
-
-COUPLED = "it makes the energy of one example depend on the others in the batch"
 
 
 @dataclass(frozen=True)
@@ -103,52 +97,14 @@ class PredictiveCoding:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or normalises over the
-            batch.
+            If the network is no graph of areas, has no trainable weights, has a stage of unknown
+            derivative, or normalises over the batch.
         """
         check_support(self, network)
         return _PredictiveCodingEstimator(self, cast(Network, network), generator)
 
 
-class SettlingEstimator(Estimator):
-    """What the rules share whose values settle.
-
-    Parameters
-    ----------
-    network : Network
-    generator : torch.Generator
-    output_loss : {"cross_entropy", "squared_error"}
-    """
-
-    def __init__(
-        self, network: Network, generator: torch.Generator, *, output_loss: OutputLoss
-    ) -> None:
-        super().__init__(network, generator)
-        self.graph = PredictionGraph(network)
-        self.output_loss = output_loss
-
-    @property
-    def trained(self) -> list[nn.Parameter]:
-        """The weights that the rule writes gradients for."""
-        return [p for p in self.network.parameters() if p.requires_grad]
-
-    def loss(self, batch: Batch) -> Tensor | None:
-        """Return the mean of the output's loss, or None without labels."""
-        if batch.labels is None:
-            return None
-        return output_losses(self.network(batch.images), batch.labels, kind=self.output_loss).mean()
-
-    def report(self, inference: Inference, labels: Tensor, *, residual: float) -> StepInfo:
-        """Say how good the forward pass was, and how far values settled."""
-        scores = inference.scores_at_start
-        return StepInfo(
-            loss=output_losses(scores, labels, kind=self.output_loss).mean().item(),
-            n_correct=int((scores.argmax(dim=1) == labels).sum()),
-            settling_residual=residual,
-        )
-
-
-class _PredictiveCodingEstimator(SettlingEstimator):
+class _PredictiveCodingEstimator(PredictionEstimator):
     def __init__(
         self, rule: PredictiveCoding, network: Network, generator: torch.Generator
     ) -> None:
@@ -162,30 +118,4 @@ class _PredictiveCodingEstimator(SettlingEstimator):
         output = ClampedLoss(labels, rule.output_loss, rule.beta)
         inference.settle(output, n_steps=rule.n_steps)
         inference.write_gradients(self.trained, factor=1 / (rule.beta * len(labels)))
-        return self.report(inference, labels, residual=inference.residual)
-
-
-def settles(architecture: Any) -> Support:
-    """Say whether values can settle example by example in an architecture."""
-    return support(
-        untrainable(architecture),
-        no_graph_of_areas(architecture),
-        normalised_by(architecture, {"batch"}, why=COUPLED),
-    )
-
-
-def check_inference(rule: str, *, step_size: float, n_steps: int, beta: float) -> None:
-    """Refuse settings of the dynamics that are out of range.
-
-    Raises
-    ------
-    ContractError
-    """
-    if not 0 < step_size <= 1:
-        raise ContractError(
-            f"{rule}: step_size is {step_size}, expected more than 0 and at most 1."
-        )
-    if n_steps < 1:
-        raise ContractError(f"{rule}: n_steps is {n_steps}, expected at least 1.")
-    if not beta > 0:
-        raise ContractError(f"{rule}: beta is {beta}, expected more than 0.")
+        return self.report(inference.scores_at_start, labels, residual=inference.residual)

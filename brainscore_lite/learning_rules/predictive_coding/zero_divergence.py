@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -20,13 +21,13 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     OutputLoss,
     check_output_loss,
-    labels_of,
     output_errors,
-    output_losses,
 )
-from brainscore_lite.learning_rules.predictive_coding.strict import SettlingEstimator
+from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
+    PredictionEstimator,
+)
 from brainscore_lite.learning_rules.stages import Stage, stages
-from brainscore_lite.learning_rules.support import no_chain, support, untrainable
+from brainscore_lite.learning_rules.support import black_box, no_chain, support, untrainable
 from brainscore_lite.networks.network import Network
 
 
@@ -74,7 +75,7 @@ class ZeroDivergenceInferenceLearning:
 
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas: there each layer is reached at one step."""
-        return support(untrainable(architecture), no_chain(architecture))
+        return support(untrainable(architecture), no_chain(architecture), black_box(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -82,13 +83,14 @@ class ZeroDivergenceInferenceLearning:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, or has no trainable weights.
+            If the network is no chain of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _ZeroDivergenceEstimator(self, cast(Network, network), generator)
 
 
-class _ZeroDivergenceEstimator(SettlingEstimator):
+class _ZeroDivergenceEstimator(PredictionEstimator):
     def __init__(
         self,
         rule: ZeroDivergenceInferenceLearning,
@@ -110,10 +112,7 @@ class _ZeroDivergenceEstimator(SettlingEstimator):
             below = [values[parent] for parent in self.graph.parents[node]]
             sent = self._learn(stage, predictions[node], below, error, factor=-1 / len(labels))
             error = sent[0] if sent else error
-        return StepInfo(
-            loss=output_losses(scores, labels, kind=self.output_loss).mean().item(),
-            n_correct=int((scores.argmax(dim=1) == labels).sum()),
-        )
+        return self.report(scores, labels)
 
     def _learn(
         self,

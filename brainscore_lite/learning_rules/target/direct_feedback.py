@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,14 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.target.inverses import activation_shapes, noise_like
+from brainscore_lite.learning_rules.stages import stages
+from brainscore_lite.learning_rules.target.inverses import noise_like
 from brainscore_lite.learning_rules.target.propagation import (
-    Feedback,
     TargetEstimator,
     check_settings,
-    stages_of,
     supports_targets,
 )
+from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 
@@ -88,19 +88,11 @@ class DirectDifferenceTargetPropagation:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport", "separate_error"})
 
     def __post_init__(self) -> None:
-        check_settings(
-            self.name, output_step=self.output_step, noise=self.noise, feedback=self._feedback
-        )
+        check_settings(self)
         if self.damping < 0:
             raise ContractError(
                 f"{self.name}: damping is {self.damping}, expected a number of at least 0."
             )
-
-    @property
-    def _feedback(self) -> Feedback:
-        return Feedback(
-            self.feedback_steps, self.feedback_epochs, lr_multiplier=self.feedback_lr_multiplier
-        )
 
     def supports(self, architecture: Any) -> Support:
         """Accept any chain of areas without batch normalisation."""
@@ -115,14 +107,9 @@ class DirectDifferenceTargetPropagation:
             If the network is no chain of areas, or one with batch normalisation.
         """
         check_support(self, network)
-        return TargetEstimator(
-            network,
-            generator,
-            pathway=DirectFeedback(network, generator, noise=self.noise, damping=self.damping),
-            output_step=self.output_step,
-            feedback=self._feedback,
-            name=self.name,
-        )
+        chain = cast(Network, network)
+        pathway = DirectFeedback(chain, generator, noise=self.noise, damping=self.damping)
+        return TargetEstimator(chain, generator, rule=self, pathway=pathway)
 
 
 class DirectFeedback(nn.Module):
@@ -137,21 +124,20 @@ class DirectFeedback(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, *, noise: float, damping: float
+        self, network: Network, generator: torch.Generator, *, noise: float, damping: float
     ) -> None:
         super().__init__()
-        self._stages, image = stages_of(network)
+        self._stages = stages(network)
         self._noise = noise
         self._damping = damping
-        shapes = activation_shapes(self._stages, image)
-        (n_classes,) = shapes[-1]
+        *shapes, (n_classes,) = network.activation_shapes().values()
         like = next(network.parameters())
         self.weights = nn.ParameterList(
             nn.Parameter(
                 noise_like(like.new_empty(math.prod(shape), n_classes), generator)
                 / math.sqrt(n_classes)
             )
-            for shape in shapes[1:-1]
+            for shape in shapes
         )
 
     def targets(self, activations: Sequence[Tensor], error: Tensor, step: float) -> list[Tensor]:

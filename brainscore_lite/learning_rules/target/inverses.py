@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -115,17 +114,6 @@ def noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
         tensor.shape, generator=generator, dtype=tensor.dtype, device=generator.device
     )
     return drawn.to(tensor.device)
-
-
-def activation_shapes(stages: Sequence[Stage], image: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shapes of the image and of each area's activations, without the batch."""
-    shapes = [image]
-    with torch.no_grad():
-        for stage in stages:
-            weight = stage.connection.op.weight
-            arriving = stage.connection(weight.new_zeros(1, *shapes[-1]))
-            shapes.append(tuple(arriving.shape[1:]))
-    return shapes
 
 
 def _shapes(stage: Stage, lower: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.target.inverses import Inverse, activation_shapes, noise_like
+from brainscore_lite.learning_rules.stages import stages
+from brainscore_lite.learning_rules.target.inverses import Inverse, noise_like
 from brainscore_lite.learning_rules.target.propagation import (
-    Feedback,
     TargetEstimator,
     check_settings,
-    stages_of,
     supports_targets,
 )
+from brainscore_lite.networks.network import Network
 
 #: Steepness of an activation as a function of what it returns: phi'(a) from phi(a).
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -101,15 +101,7 @@ class LocalDifferenceReconstruction:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport", "separate_error"})
 
     def __post_init__(self) -> None:
-        check_settings(
-            self.name, output_step=self.output_step, noise=self.noise, feedback=self._feedback
-        )
-
-    @property
-    def _feedback(self) -> Feedback:
-        return Feedback(
-            self.feedback_steps, self.feedback_epochs, lr_multiplier=self.feedback_lr_multiplier
-        )
+        check_settings(self)
 
     def supports(self, architecture: Any) -> Support:
         """Accept any chain of areas without batch normalisation."""
@@ -124,14 +116,9 @@ class LocalDifferenceReconstruction:
             If the network is no chain of areas, or one with batch normalisation.
         """
         check_support(self, network)
-        return TargetEstimator(
-            network,
-            generator,
-            pathway=TransposingPathway(network, generator, noise=self.noise),
-            output_step=self.output_step,
-            feedback=self._feedback,
-            name=self.name,
-        )
+        chain = cast(Network, network)
+        pathway = TransposingPathway(chain, generator, noise=self.noise)
+        return TargetEstimator(chain, generator, rule=self, pathway=pathway)
 
 
 class TransposingPathway(nn.Module):
@@ -145,14 +132,14 @@ class TransposingPathway(nn.Module):
     noise : float
     """
 
-    def __init__(self, network: nn.Module, generator: torch.Generator, *, noise: float) -> None:
+    def __init__(self, network: Network, generator: torch.Generator, *, noise: float) -> None:
         super().__init__()
-        self._stages, image = stages_of(network)
+        self._stages = stages(network)
         self._noise = noise
-        shapes = activation_shapes(self._stages, image)
+        shapes = [*network.activation_shapes().values()]
         self.inverses = nn.ModuleList(
             Inverse(stage, shape, generator=generator)
-            for stage, shape in zip(self._stages[1:], shapes[1:-1], strict=True)
+            for stage, shape in zip(self._stages[1:], shapes[:-1], strict=True)
         )
 
     def targets(self, activations: Sequence[Tensor], error: Tensor, step: float) -> list[Tensor]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.classification import (
+    count_correct,
+    cross_entropy_error,
+    labels_of,
+)
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -17,7 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
 )
-from brainscore_lite.learning_rules.stages import Stage, stages
+from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import (
     black_box,
     no_chain,
@@ -54,22 +59,21 @@ class Pathway(Protocol):
         """Return the feedback weights."""
 
 
-class Feedback(NamedTuple):
-    """How the feedback weights are trained.
+class TargetRule(Protocol):
+    """Settings that all rules with targets have; each rule's docstring says what they are."""
 
-    Parameters
-    ----------
-    n_steps : int
-        Per batch.
-    pretraining_epochs : int
-        Before the forward weights move.
-    lr_multiplier : float
-        Times the learning rate of the forward weights.
-    """
-
-    n_steps: int
-    pretraining_epochs: int
-    lr_multiplier: float
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def output_step(self) -> float: ...  # noqa: D102
+    @property
+    def noise(self) -> float: ...  # noqa: D102
+    @property
+    def feedback_steps(self) -> int: ...  # noqa: D102
+    @property
+    def feedback_epochs(self) -> int: ...  # noqa: D102
+    @property
+    def feedback_lr_multiplier(self) -> float: ...  # noqa: D102
 
 
 def supports_targets(architecture: Any) -> Support:
@@ -86,23 +90,23 @@ def supports_targets(architecture: Any) -> Support:
     )
 
 
-def check_settings(name: str, *, output_step: float, noise: float, feedback: Feedback) -> None:
+def check_settings(rule: TargetRule) -> None:
     """Refuse settings without a meaning.
 
     Raises
     ------
     ContractError
     """
-    for what, value in (("output_step", output_step), ("noise", noise)):
+    for what, value in (("output_step", rule.output_step), ("noise", rule.noise)):
         if not value > 0:
-            raise ContractError(f"{name}: {what} is {value}, expected a number above 0.")
-    if feedback.n_steps < 1:
+            raise ContractError(f"{rule.name}: {what} is {value}, expected a number above 0.")
+    if rule.feedback_steps < 1:
         raise ContractError(
-            f"{name}: feedback_steps is {feedback.n_steps}, expected at least 1 per batch."
+            f"{rule.name}: feedback_steps is {rule.feedback_steps}, expected at least 1 per batch."
         )
-    if feedback.pretraining_epochs < 0:
+    if rule.feedback_epochs < 0:
         raise ContractError(
-            f"{name}: feedback_epochs is {feedback.pretraining_epochs}, expected 0 or more."
+            f"{rule.name}: feedback_epochs is {rule.feedback_epochs}, expected 0 or more."
         )
 
 
@@ -118,43 +122,38 @@ class TargetEstimator(Estimator):
     network : Network
     generator : torch.Generator
         Of the noise with which the feedback weights are trained.
+    rule : TargetRule
     pathway : Module implementing Pathway
-    output_step : float
-    feedback : Feedback
-    name : str
-        Of the rule, for messages.
     """
+
+    network: Network
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         generator: torch.Generator,
         *,
+        rule: TargetRule,
         pathway: nn.Module,
-        output_step: float,
-        feedback: Feedback,
-        name: str,
     ) -> None:
         super().__init__(network, generator)
+        self.rule = rule
         self.pathway = pathway
-        self._stages = stages(cast(Network, network))
-        self._output_step = output_step
-        self._feedback = feedback
-        self._name = name
+        self.stages = stages(network)
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the pre-training of the feedback weights, if any, and the training of both."""
         training = Phase(name="training")
-        if not self._feedback.pretraining_epochs:
+        if not self.rule.feedback_epochs:
             return (training,)
-        first = Phase(name=FEEDBACK_PHASE, epochs=self._feedback.pretraining_epochs, labels=False)
+        first = Phase(name=FEEDBACK_PHASE, epochs=self.rule.feedback_epochs, labels=False)
         return (first, training)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the feedback weights, after the forward weights once these are trained."""
         back = [
             ParameterGroup(
-                tuple(self.pathway.parameters()), lr_multiplier=self._feedback.lr_multiplier
+                tuple(self.pathway.parameters()), lr_multiplier=self.rule.feedback_lr_multiplier
             )
         ]
         back = [group for group in back if group.parameters]
@@ -165,14 +164,13 @@ class TargetEstimator(Estimator):
         with torch.set_grad_enabled(not self._only_feedback):
             responses = self._responses(batch.images)
         activations = [each.detach() for each in responses]
-        for _ in range(self._feedback.n_steps - 1):
+        for _ in range(self.rule.feedback_steps - 1):
             self._write_feedback(activations)
             step()
         if self._only_feedback:
             return StepInfo(loss=self._write_feedback(activations))
-        if batch.labels is None:
-            raise ContractError(f"{self._name}: the batch has no labels. Give it labelled images.")
-        info = self._write_forward(responses, activations, batch.labels)
+        labels = labels_of(batch, rule=self.rule.name)
+        info = self._write_forward(responses, activations, labels)
         self._write_feedback(activations)
         return info
 
@@ -186,7 +184,7 @@ class TargetEstimator(Estimator):
         """
         with torch.no_grad():
             activations = self._responses(images)
-            return self._targets(activations, _error(activations[-1], labels))
+            return self._targets(activations, cross_entropy_error(activations[-1], labels))
 
     @property
     def _only_feedback(self) -> bool:
@@ -194,29 +192,29 @@ class TargetEstimator(Estimator):
 
     def _responses(self, images: Tensor) -> list[Tensor]:
         """Return the image and all areas' activations; no gradient passes between areas."""
-        responses = [cast(Network, self.network).entering(images)]
-        for stage in self._stages:
+        responses = [self.network.entering(images)]
+        for stage in self.stages:
             responses.append(stage(responses[-1].detach()))
         return responses
 
     def _targets(self, activations: Sequence[Tensor], error: Tensor) -> list[Tensor]:
         pathway = cast(Pathway, self.pathway)
-        below = pathway.targets(activations, error, self._output_step)
-        return [*below, activations[-1] - self._output_step * error]
+        below = pathway.targets(activations, error, self.rule.output_step)
+        return [*below, activations[-1] - self.rule.output_step * error]
 
     def _write_forward(
         self, responses: Sequence[Tensor], activations: Sequence[Tensor], labels: Tensor
     ) -> StepInfo:
         scores = activations[-1]
         with torch.no_grad():
-            error = _error(scores, labels)
+            error = cross_entropy_error(scores, labels)
             targets = self._targets(activations, error)
-            scale = 1 / (self._output_step * len(labels))
+            scale = 1 / (self.rule.output_step * len(labels))
             pulls = [(h - t) * scale for h, t in zip(activations[1:], targets, strict=True)]
         _write(responses[1:], self.network.parameters(), along=pulls)
         return StepInfo(
             loss=functional.cross_entropy(scores, labels).item(),
-            n_correct=int((scores.argmax(dim=1) == labels).sum()),
+            n_correct=count_correct(scores, labels),
         )
 
     def _write_feedback(self, activations: Sequence[Tensor]) -> float:
@@ -225,18 +223,6 @@ class TargetEstimator(Estimator):
         loss = cast(Pathway, self.pathway).loss(activations, self.generator)
         _write([loss], self.pathway.parameters())
         return loss.item()
-
-
-def stages_of(network: nn.Module) -> tuple[tuple[Stage, ...], tuple[int, ...]]:
-    """Return the stages of a chain, and the shape of the image that enters it."""
-    chain = cast(Network, network)
-    size = chain.image_size
-    return stages(chain), (chain.preprocessing.n_channels, size, size)
-
-
-def _error(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradient of each example's cross-entropy: softmax(scores) - one_hot(labels)."""
-    return scores.softmax(dim=1) - functional.one_hot(labels, scores.shape[1]).to(scores.dtype)
 
 
 def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,15 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.stages import Stage
-from brainscore_lite.learning_rules.target.inverses import Inverse, activation_shapes, noise_like
+from brainscore_lite.learning_rules.stages import Stage, stages
+from brainscore_lite.learning_rules.target.inverses import Inverse, noise_like
 from brainscore_lite.learning_rules.target.propagation import (
-    Feedback,
     TargetEstimator,
     check_settings,
-    stages_of,
     supports_targets,
 )
 from brainscore_lite.networks.areas import ACTIVATIONS
+from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 
@@ -86,9 +85,7 @@ class TargetPropagation:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport", "separate_error"})
 
     def __post_init__(self) -> None:
-        check_settings(
-            self.name, output_step=self.output_step, noise=self.noise, feedback=_feedback(self)
-        )
+        check_settings(self)
 
     def supports(self, architecture: Any) -> Support:
         """Accept any chain of areas without batch normalisation."""
@@ -103,17 +100,11 @@ class TargetPropagation:
             If the network is no chain of areas, or one with batch normalisation.
         """
         check_support(self, network)
+        chain = cast(Network, network)
         pathway = LayerwiseInverses(
-            network, generator, noise=self.noise, difference=False, penultimate="feedback"
+            chain, generator, noise=self.noise, difference=False, penultimate="feedback"
         )
-        return TargetEstimator(
-            network,
-            generator,
-            pathway=pathway,
-            output_step=self.output_step,
-            feedback=_feedback(self),
-            name=self.name,
-        )
+        return TargetEstimator(chain, generator, rule=self, pathway=pathway)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +164,7 @@ class DifferenceTargetPropagation:
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "inverse"})
 
     def __post_init__(self) -> None:
-        check_settings(
-            self.name, output_step=self.output_step, noise=self.noise, feedback=_feedback(self)
-        )
+        check_settings(self)
         if self.penultimate not in ("gradient", "feedback"):
             raise ContractError(
                 f"{self.name}: penultimate is '{self.penultimate}', expected 'gradient' or "
@@ -202,17 +191,11 @@ class DifferenceTargetPropagation:
             If the network is no chain of areas, or one with batch normalisation.
         """
         check_support(self, network)
+        chain = cast(Network, network)
         pathway = LayerwiseInverses(
-            network, generator, noise=self.noise, difference=True, penultimate=self.penultimate
+            chain, generator, noise=self.noise, difference=True, penultimate=self.penultimate
         )
-        return TargetEstimator(
-            network,
-            generator,
-            pathway=pathway,
-            output_step=self.output_step,
-            feedback=_feedback(self),
-            name=self.name,
-        )
+        return TargetEstimator(chain, generator, rule=self, pathway=pathway)
 
 
 class LayerwiseInverses(nn.Module):
@@ -231,7 +214,7 @@ class LayerwiseInverses(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         generator: torch.Generator,
         *,
         noise: float,
@@ -239,16 +222,16 @@ class LayerwiseInverses(nn.Module):
         penultimate: Literal["gradient", "feedback"],
     ) -> None:
         super().__init__()
-        self._stages, image = stages_of(network)
+        self._stages = stages(network)
         self._noise = noise
         self._difference = difference
         self._hands_gradient = penultimate == "gradient"
         inverted = self._stages[1:-1] if self._hands_gradient else self._stages[1:]
-        shapes = activation_shapes(self._stages, image)
+        shapes = [*network.activation_shapes().values()]
         self.inverses = nn.ModuleList(
             Inverse(stage, shape, top=_range_of(below), generator=generator)
             for (below, stage), shape in zip(
-                pairwise(self._stages[: len(inverted) + 1]), shapes[1:], strict=False
+                pairwise(self._stages[: len(inverted) + 1]), shapes, strict=False
             )
         )
 
@@ -295,9 +278,3 @@ def _handed_down(readout: Stage, activations: Tensor, error: Tensor) -> Tensor:
         below = activations.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(readout(below), below, error)
     return gradient
-
-
-def _feedback(rule: TargetPropagation | DifferenceTargetPropagation) -> Feedback:
-    return Feedback(
-        rule.feedback_steps, rule.feedback_epochs, lr_multiplier=rule.feedback_lr_multiplier
-    )

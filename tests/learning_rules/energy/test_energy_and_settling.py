@@ -11,7 +11,6 @@ from brainscore_lite.learning_rules.energy.hopfield import (
     RESPONSES,
     SLOPES,
     HopfieldEnergy,
-    shapes_of,
 )
 from brainscore_lite.learning_rules.energy.settling import settle
 from brainscore_lite.networks.areas import ACTIVATIONS, Area, AreaModule, Dense
@@ -69,9 +68,7 @@ def random_states(network: Network, images: torch.Tensor) -> dict[str, torch.Ten
 
 
 def energy_of(network: Network, images: torch.Tensor) -> HopfieldEnergy:
-    energy, _ = HopfieldEnergy.of(
-        network, images, areas=network.layer_names, shapes=shapes_of(network)
-    )
+    energy, _ = HopfieldEnergy.of(network, images, areas=network.layer_names)
     return energy
 
 
@@ -170,7 +167,7 @@ def test_each_turn_lowers_the_energy_of_a_chain() -> None:
         names = ("A", "B")
         for n_steps in range(3, 40):
             states: dict[str, torch.Tensor] = {}
-            inside, _ = HopfieldEnergy.of(network, images, areas=names, shapes=shapes_of(network))
+            inside, _ = HopfieldEnergy.of(network, images, areas=names)
             settle(inside, states, lambda n, d, s: d.clamp_(0, 1), n_steps=n_steps, first=("A",))
             drives = {"A": energy.constant["A"], "B": inside.drive("B", states)}
             phi = sum((states[name] * drives[name]).sum() for name in names)

@@ -374,7 +374,7 @@ def test_refuses_more_labels_than_pixels() -> None:
 
 
 def test_needs_labels() -> None:
-    with pytest.raises(ContractError, match="use the rule 'forward_forward_unsupervised'"):
+    with pytest.raises(ContractError, match="forward_forward: the batch has no labels"):
         bound(ForwardForward(), DENSE)(Batch(batch(DENSE).images), lambda: None)
 
 

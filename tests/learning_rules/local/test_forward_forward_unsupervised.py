@@ -107,5 +107,7 @@ def test_features_need_no_labels_and_the_readout_leaves_features(toy: Batch) -> 
     assert all(p.grad is None for p in below)
     assert all(p.grad is not None for p in own)
     assert [op.weight.shape for op in estimator.readout.between] == [(2, 12)]  # hidden2
-    with pytest.raises(ContractError, match="forward_forward_unsupervised: the batch has no labels"):
+    with pytest.raises(
+        ContractError, match="forward_forward_unsupervised: the batch has no labels"
+    ):
         estimator(Batch(toy.images), lambda: None)

@@ -255,7 +255,7 @@ def test_refusals(tiny: nn.Module, toy: Batch) -> None:
         SyntheticGradients(kernel=4)
     recurrent = deep()
     recurrent.n_steps = 3
-    with pytest.raises(UnsupportedNetworkError, match="it runs 3 steps, and the rule guesses the"):
+    with pytest.raises(UnsupportedNetworkError, match="it is recurrent, and the rule guesses the"):
         bound(recurrent)
     with pytest.raises(UnsupportedNetworkError, match="a Linear is no graph of areas"):
         SyntheticGradients().bind(nn.Linear(2, 2), torch.Generator())

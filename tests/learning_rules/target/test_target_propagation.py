@@ -273,7 +273,7 @@ def test_with_the_forward_weight_an_inverse_is_the_adjoint_of_a_stage(shared: bo
         )
         network = built(ConvNet(areas=(area,), n_classes=2, image_size=side))
         estimator = bound(TargetPropagation(), network)
-        stage = estimator._stages[0]  # type: ignore[union-attr]
+        stage = estimator.stages[0]  # type: ignore[union-attr]
         back = Inverse(stage, (3, side, side), generator=torch.Generator())
         with torch.no_grad():
             back.weight.copy_(stage.connection.op.weight)

@@ -111,7 +111,7 @@ def test_transposed_weights_make_it_backprop(step: float) -> None:
     with torch.no_grad():
         for inverse, stage, window in zip(
             estimator.pathway.inverses,  # type: ignore[union-attr, arg-type]
-            estimator._stages[1:],  # type: ignore[union-attr, index]
+            estimator.stages[1:],  # type: ignore[union-attr, index]
             windows,
             strict=True,
         ):
@@ -130,7 +130,7 @@ def test_the_local_loss_measures_the_distance_to_the_transpose() -> None:
     activations = activations_of(network, batch)
     expected = torch.zeros((), dtype=torch.float64)
     for index, (stage, inverse) in enumerate(
-        zip(estimator._stages[1:], estimator.pathway.inverses, strict=True),
+        zip(estimator.stages[1:], estimator.pathway.inverses, strict=True),
         start=1,  # type: ignore
     ):
         up = jacobian(stage, activations[index])
@@ -156,7 +156,7 @@ def test_feedback_learns_the_transposed_jacobian(seed: int) -> None:
     def angles() -> list[float]:
         found = []
         for index, (stage, inverse) in enumerate(
-            zip(estimator._stages[1:], estimator.pathway.inverses, strict=True),
+            zip(estimator.stages[1:], estimator.pathway.inverses, strict=True),
             start=1,  # type: ignore
         ):
             up = jacobian(stage, activations[index])
@@ -230,7 +230,7 @@ def test_direct_feedback_follows_gauss_and_newton_more_than_the_gradient() -> No
     for lower, target in enumerate(targets, start=1):
 
         def above(signal: Tensor, start: int = lower) -> Tensor:
-            for stage in estimator._stages[start:]:  # type: ignore[union-attr, index]
+            for stage in estimator.stages[start:]:  # type: ignore[union-attr, index]
                 signal = stage(signal)
             return signal
 
@@ -257,7 +257,7 @@ def test_noisy_copies_climb_together_as_they_would_alone() -> None:
     weights = estimator.pathway.weights  # type: ignore[union-attr]
     for lower, (xi, weight) in enumerate(zip(noises, weights, strict=True), start=1):  # type: ignore
         signal = activations[lower] + rule.noise * xi
-        for stage in estimator._stages[lower:]:  # type: ignore[union-attr, index]
+        for stage in estimator.stages[lower:]:  # type: ignore[union-attr, index]
             signal = stage(signal)
         back = (signal - activations[-1]) @ weight.T / rule.noise
         expected = expected + ((back - xi.flatten(1)) ** 2).sum() / 3
