@@ -102,6 +102,8 @@ class Recipe:
 
     Parameters
     ----------
+    name : str
+        Its key: the rule, or rule@network where a rule is trained on several.
     experiment, rule : str
     network : str
         A key of `NETWORKS`.
@@ -113,6 +115,7 @@ class Recipe:
         Test error in percent that a paper reports, and in `source` which.
     """
 
+    name: str
     experiment: str
     rule: str
     network: str
@@ -140,15 +143,17 @@ def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipes(experiment: str) -> dict[str, Recipe]:
-    """Read the recipes of an experiment, by rule."""
+    """Read the recipes of an experiment, by name."""
     with RECIPES.open("rb") as file:
         kept = tomllib.load(file)[experiment]
     shared = kept.pop("all", {})
     found = {}
-    for rule, own in kept.items():
-        given = {**shared, **own}
+    for name, own in kept.items():
+        rule, _, network = name.partition("@")
+        given = {**shared, **({"network": network} if network else {}), **own}
         training = {**shared.get("training", {}), **own.get("training", {})}
-        found[rule] = Recipe(
+        found[name] = Recipe(
+            name=name,
             experiment=experiment,
             rule=rule,
             network=given["network"],
@@ -185,7 +190,7 @@ def network(recipe: Recipe, seed: int) -> ConvNet | nn.Module:
 
 def run_folder(recipe: Recipe, seed: int) -> Path:
     """Return where a run is kept."""
-    return RUNS / recipe.experiment / f"{recipe.rule}_seed{seed}"
+    return RUNS / recipe.experiment / f"{recipe.name}_seed{seed}"
 
 
 def trained(recipe: Recipe, seed: int, *, images: str, n_images: int | None = None) -> TrainedModel:

@@ -8,8 +8,8 @@ from brainscore_lite.learning_rules.energy import (
     DualPropagation,
     EquilibriumPropagation,
     GeneRec,
+    RestrictedBoltzmannMachine,
 )
-from brainscore_lite.learning_rules.energy.boltzmann import RestrictedBoltzmannMachine
 from brainscore_lite.learning_rules.hebbian import (
     BCM,
     LatentPredictiveLearning,
@@ -51,6 +51,7 @@ from brainscore_lite.learning_rules.predictive_coding import (
     PredictiveCoding,
     ZeroDivergenceInferenceLearning,
 )
+from brainscore_lite.learning_rules.random_features import RandomFeatures
 from brainscore_lite.learning_rules.self_supervised import SimCLR, VICReg
 from brainscore_lite.learning_rules.shuffled_labels import ShuffledLabels
 from brainscore_lite.learning_rules.target import (
@@ -79,8 +80,8 @@ from brainscore_lite.learning_rules.untrained import Untrained
 LEARNING_RULES: dict[str, LearningRule] = {
     rule.name: rule
     for rule in (
-        Backprop(),
         # transport
+        Backprop(),
         FeedbackAlignment(),
         DirectFeedbackAlignment(),
         SignSymmetry("usf"),
@@ -147,6 +148,7 @@ LEARNING_RULES: dict[str, LearningRule] = {
         EligibilityTraces("e_prop"),
         EligibilityTraces("rflo"),
         # controls
+        RandomFeatures(),
         ShuffledLabels(),
         Untrained(),
     )
@@ -191,6 +193,7 @@ __all__ = [
     "Phase",
     "PredictiveCoding",
     "PrincipalComponents",
+    "RandomFeatures",
     "RealTimeRecurrentLearning",
     "RecurrentForwardForward",
     "RestrictedBoltzmannMachine",

@@ -14,6 +14,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
     Exactness,
+    LearningRule,
     StepInfo,
     Support,
     check_support,
@@ -57,17 +58,34 @@ class Backprop:
             If the network has no trainable weights, or a stage of unknown derivative.
         """
         check_support(self, network)
-        return BackpropEstimator(network, generator)
+        return BackpropEstimator(network, generator, rule=self)
 
 
 class BackpropEstimator(Estimator):
-    """Backprop bound to a network."""
+    """Backprop bound to a network, for itself or for a rule that differs in the labels.
 
-    rule_name: ClassVar[str] = Backprop.name
+    Parameters
+    ----------
+    network : Module
+    generator : torch.Generator
+    rule : LearningRule
+    """
+
+    def __init__(
+        self, network: nn.Module, generator: torch.Generator, *, rule: LearningRule
+    ) -> None:
+        super().__init__(network, generator)
+        self.rule = rule
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of the mean cross-entropy."""
-        labels = labels_of(batch, rule=self.rule_name)
+        """Write the gradient of the mean cross-entropy.
+
+        Raises
+        ------
+        ContractError
+            If the batch has no labels.
+        """
+        labels = labels_of(batch, rule=self.rule.name)
         scores = self.network(batch.images)
         loss = functional.cross_entropy(scores, labels)
         loss.backward()

@@ -62,6 +62,8 @@ class Phase:
         Whether batches carry labels. Without them a rule is unsupervised by construction.
     shuffled : bool
         Whether the labels are dealt out anew among the training images, once for the whole run.
+    augmented : bool
+        Whether the images are augmented as the configuration says; views always are.
     views : int
         How many augmented views of each image batches carry.
     optimizer : {"sgd", "adam"}, optional
@@ -74,6 +76,7 @@ class Phase:
     epochs: int | None = None
     labels: bool = True
     shuffled: bool = False
+    augmented: bool = True
     views: int = 0
     optimizer: Literal["sgd", "adam"] | None = None
     lr: float | None = None
@@ -135,6 +138,11 @@ class StepInfo:
     settling_residual: float | None = None
 
 
+def trainable(*modules: nn.Module) -> tuple[nn.Parameter, ...]:
+    """Return the parameters of modules that ask for a gradient."""
+    return tuple(p for module in modules for p in module.parameters() if p.requires_grad)
+
+
 class Estimator(nn.Module):
     """A rule bound to a network, with the defaults that most rules keep.
 
@@ -170,8 +178,7 @@ class Estimator(nn.Module):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return what the current phase trains; parameters tied by a theorem share a group."""
-        trained = tuple(p for p in self.network.parameters() if p.requires_grad)
-        return [ParameterGroup(trained)]
+        return [ParameterGroup(trainable(self.network))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write ``p.grad``, in the direction of ascent, for everything that is trained.
@@ -200,11 +207,11 @@ class Estimator(nn.Module):
         Returns
         -------
         Tensor, shape (), or None
-            By default the mean cross-entropy of the readout (nats); None without labels.
+            By default the mean cross-entropy of the prediction (nats); None without labels.
         """
         if batch.labels is None:
             return None
-        return functional.cross_entropy(self.network(batch.images), batch.labels)
+        return functional.cross_entropy(self.predict(batch.images), batch.labels)
 
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
         """Run the dynamics that are probed: by default those of the network.

@@ -15,8 +15,9 @@ from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
-#: The last phase of an unsupervised rule, the same for all whatever their own optimiser.
-READOUT_PHASE = Phase(name="readout", optimizer="adam", lr=2e-3)
+#: The last phase of an unsupervised rule, the same for all whatever their own optimiser. Crops that
+#: are strong enough to learn features from would hide from the readout what it is to read.
+READOUT_PHASE = Phase(name="readout", augmented=False, optimizer="adam", lr=2e-3)
 
 
 def readout_parameters(network: Network) -> tuple[nn.Parameter, ...]:

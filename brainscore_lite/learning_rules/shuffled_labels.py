@@ -54,12 +54,10 @@ class ShuffledLabels:
             If backprop cannot train the network.
         """
         check_support(self, network)
-        return _ShuffledLabelsEstimator(network, generator)
+        return _ShuffledLabelsEstimator(network, generator, rule=self)
 
 
 class _ShuffledLabelsEstimator(BackpropEstimator):
-    rule_name = ShuffledLabels.name
-
     def phases(self) -> tuple[Phase, ...]:
         """Return one phase whose labels are dealt out anew."""
         return (Phase(name="training", shuffled=True),)

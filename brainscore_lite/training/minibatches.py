@@ -17,7 +17,7 @@ from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import generator, torch_generator
 from brainscore_lite.stimuli import LUMINANCE, Preprocessing
 from brainscore_lite.training.augmentation import augmented
-from brainscore_lite.training.settings import TrainingConfig
+from brainscore_lite.training.settings import Augmentation, TrainingConfig
 
 _RESIZED_AT_ONCE = 4096
 
@@ -151,10 +151,11 @@ class Minibatches:
         )
         order = torch.randperm(len(train), generator=order_of).to(config.device)
         told = self.labels_told(phase)
+        changes = config.augmentation if phase.augmented else Augmentation()
         for chosen in torch.split(order, config.batch_size):
             pixels = train.pixels[chosen]
             yield Batch(
-                images=self.normalised(augmented(pixels, config.augmentation, rng=jitter)),
+                images=self.normalised(augmented(pixels, changes, rng=jitter)),
                 labels=None if told is None else told[chosen],
                 views=self.views(pixels, phase.views, rng=of_views),
             )

@@ -5,6 +5,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.training.measurement import layer_of
 
@@ -142,6 +144,18 @@ def test_is_a_frozen_dataclass_with_declared_properties(rule: LearningRule) -> N
 def test_settings_round_trip_through_json(rule: LearningRule) -> None:
     assert from_json(to_json(rule), types=(type(rule),)) == rule
     assert dataclasses.is_dataclass(rule)
+
+
+@each_rule
+def test_refuses_a_choice_that_there_is_not(rule: LearningRule) -> None:
+    """Every setting whose type is a list of words."""
+    hints = typing.get_type_hints(type(rule))
+    words = [
+        f.name for f in dataclasses.fields(rule) if typing.get_origin(hints[f.name]) is Literal
+    ]
+    for setting in words:
+        with pytest.raises(ContractError, match=f"{setting} is 'swirl', which is unknown"):
+            dataclasses.replace(rule, **{setting: "swirl"})
 
 
 @each_rule

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brainscore_lite.learning_rules import Backprop, Batch, UnsupportedNetworkError
+from brainscore_lite.learning_rules import (
+    CLAPP,
+    Backprop,
+    Batch,
+    ForwardForward,
+    GreedyInfoMax,
+    LearningRule,
+    LocalLosses,
+    UnsupervisedForwardForward,
+    UnsupportedNetworkError,
+)
 from brainscore_lite.learning_rules.support import black_box
 from brainscore_lite.networks import BlackBox, ConvNet, Dense, Network, put_black_box
 from brainscore_lite.schema import ContractError
@@ -80,6 +90,32 @@ def test_backprop_refuses_it(network: Network) -> None:
         r"which need none, or a rule that learns area by area, such as 'forward_forward'\.$",
     ):
         Backprop().bind(network, torch.Generator())
+
+
+AREA_BY_AREA = (
+    ForwardForward(),
+    UnsupervisedForwardForward(),
+    LocalLosses(),
+    GreedyInfoMax(),
+    CLAPP(),
+)
+
+
+@pytest.mark.parametrize("rule", AREA_BY_AREA, ids=lambda rule: rule.name)
+def test_rules_that_learn_area_by_area_need_derivatives_of_what_they_train_alone(
+    rule: LearningRule, network: Network
+) -> None:
+    put_black_box(network, "V4", torch.sign)
+    with pytest.raises(
+        UnsupportedNetworkError,
+        match=r"area 'V4' is to be trained and ends in a black box, through which no derivative "
+        r"passes\. Set requires_grad=False on its weights, or use 'node_perturbation'",
+    ):
+        rule.bind(network, torch.Generator())
+    for part in (network.areas["V4"], network.connections["image->V4"]):
+        part.requires_grad_(False)
+    assert rule.supports(network).ok
+    assert rule.supports(nn.Linear(2, 2)).reason.startswith("a Linear is no graph of areas")
 
 
 def test_finds_one_in_any_module() -> None:

@@ -1,6 +1,7 @@
 """Local receptive fields: windows of a convolution, weights of their own at every place."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -144,7 +145,10 @@ def test_settings_round_trip() -> None:
 
 @pytest.mark.parametrize("rule", LEARNING_RULES.values(), ids=list(LEARNING_RULES))
 def test_rules_train_local_receptive_fields_or_say_why_not(rule: LearningRule) -> None:
-    network = RETINA.build(generator()).double()
+    """Two such areas on each other: errors that are sent back cross the upper one."""
+    lower, *above = RETINA.areas
+    upper = Area("V2", 3, activation="clipped_relu", shared=False)
+    network = replace(RETINA, areas=(lower, upper, *above)).build(generator()).double()
     support = rule.supports(network)
     if not support.ok:
         assert support.reason

@@ -148,3 +148,15 @@ def test_labels_are_dealt_out_anew_once_for_the_whole_run(images: Any) -> None:
     assert torch.equal(batch.images, unshuffled.images)
     assert not torch.equal(batch.labels, unshuffled.labels)
     assert whole.labels_told(Phase(name="training", labels=False)) is None
+
+
+def test_a_phase_may_go_without_augmentation(images: Any) -> None:
+    eye = Preprocessing(size=8)
+    shifted = prepared(images, eye, augmentation=Augmentation(shift=2))
+    plain = prepared(images, eye)
+    readout = Phase(name="readout", augmented=False, views=1)
+    one, other = next(shifted.epoch(1, readout)), next(plain.epoch(1, LABELLED))
+    assert torch.equal(one.images, other.images)
+    assert one.views is not None
+    assert not torch.equal(one.views[0], one.images)
+    assert not torch.equal(next(shifted.epoch(1, LABELLED)).images, one.images)

@@ -24,6 +24,7 @@ from brainscore_lite.learning_rules.linear_readout import (
     readout_group,
     train_readout,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
@@ -71,6 +72,11 @@ class RestrictedBoltzmannMachine:
     epochs : int
         Through the images, for each area, without labels.
 
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Ackley, Hinton & Sejnowski (1985), doi:10.1207/s15516709cog0901_7. Hinton (2002),
@@ -98,6 +104,7 @@ class RestrictedBoltzmannMachine:
     )
 
     def __post_init__(self) -> None:
+        check_choices(self, visible=("gaussian", "bernoulli"))
         for field in ("n_steps", "n_chains"):
             if getattr(self, field) < 1:
                 raise ContractError(

@@ -16,7 +16,6 @@ from brainscore_lite.learning_rules.energy.clamped_phases import clamped_states
 from brainscore_lite.learning_rules.energy.fixed_points import (
     FixedPointEstimator,
     FreePhase,
-    check_positive,
     settles,
 )
 from brainscore_lite.learning_rules.energy.hopfield import States
@@ -26,6 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.networks.network import Network
 
 
@@ -72,12 +72,7 @@ class ContrastiveHebbian:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_positive(
-            self.name,
-            gamma=self.gamma,
-            free_steps=self.free_steps,
-            clamped_steps=self.clamped_steps,
-        )
+        check_positive(self, "gamma", "free_steps", "clamped_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas with bounded activations and without norms."""
@@ -140,12 +135,7 @@ class GeneRec:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_positive(
-            self.name,
-            gamma=self.gamma,
-            free_steps=self.free_steps,
-            clamped_steps=self.clamped_steps,
-        )
+        check_positive(self, "gamma", "free_steps", "clamped_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas with bounded activations and without norms."""

@@ -12,8 +12,6 @@ from brainscore_lite.learning_rules.energy.clamped_phases import clamped_states
 from brainscore_lite.learning_rules.energy.fixed_points import (
     FixedPointEstimator,
     FreePhase,
-    check_choice,
-    check_positive,
     settles,
 )
 from brainscore_lite.learning_rules.energy.nudged_phases import phase_gradient
@@ -23,6 +21,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
@@ -77,13 +76,8 @@ class CoupledLearning:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_choice(self.name, "variant", self.variant, VARIANTS)
-        check_positive(
-            self.name,
-            beta=self.beta,
-            free_steps=self.free_steps,
-            clamped_steps=self.clamped_steps,
-        )
+        check_choices(self, variant=VARIANTS)
+        check_positive(self, "beta", "free_steps", "clamped_steps")
 
     @property
     def name(self) -> str:

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_input
 
 from brainscore_lite.learning_rules.classification import (
     count_correct,
     cross_entropy_error,
     labels_of,
 )
+from brainscore_lite.learning_rules.correlation import correlation
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -23,7 +24,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     check_support,
+    trainable,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     differentiable_graph,
@@ -122,10 +125,7 @@ class DualPropagation:
             raise ContractError(
                 f"dual_propagation: alpha is {self.alpha}, expected a number from 0 to 1."
             )
-        if not self.beta > 0:
-            raise ContractError(
-                f"dual_propagation: beta is {self.beta}, expected a number above 0."
-            )
+        check_positive(self, "beta")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas whose neurons act on their own drive alone."""
@@ -184,7 +184,6 @@ class _DualPropagationEstimator(Estimator):
                     arrival.send_back(dyad.difference)
 
     def _write(self, dyads: Sequence[_Dyad], *, batch_size: int) -> None:
-        trained = [p for p in self.network.parameters() if p.requires_grad]
         total: dict[nn.Parameter, Tensor] = {}
         for dyad in dyads:
             if dyad.difference is None:
@@ -192,7 +191,7 @@ class _DualPropagationEstimator(Estimator):
             for parameter, product in dyad.products():
                 known = total.get(parameter)
                 total[parameter] = product if known is None else known + product
-        for parameter in trained:
+        for parameter in trainable(self.network):
             found = total.get(parameter)
             scale = -1 / (self.rule.beta * batch_size)
             parameter.grad = torch.zeros_like(parameter) if found is None else scale * found
@@ -234,7 +233,7 @@ class _Arrival:
     def product(self) -> Tensor:
         """Return the sum over the batch of difference above times mean below."""
         mean = self._forward if self.source is None else self.source.mean
-        return _outer(self.op, cast(Tensor, self._returned), self._pool_in(mean))
+        return correlation(self.op, self._pool_in(mean), cast(Tensor, self._returned))
 
     def _scaled(self, signal: Tensor) -> Tensor:
         return signal if self._gain == 1.0 else self._gain * signal
@@ -315,15 +314,3 @@ def _transposed(op: Operation, signal: Tensor, shape: torch.Size) -> Tensor:
     with torch.enable_grad():  # linear, so that any input will do
         entering = signal.new_zeros(shape).requires_grad_()
         return torch.autograd.grad(op(entering), entering, signal)[0]
-
-
-def _outer(op: Operation, above: Tensor, below: Tensor) -> Tensor:
-    """Return the correlation of a signal above with one below, shaped like the weight."""
-    if isinstance(op, Convolution):
-        shape = op.weight.shape
-        return conv2d_weight(below, shape, above, stride=op.stride, padding=op.padding)
-    if isinstance(op, FullyConnected):
-        return above.T @ below.flatten(1)
-    with torch.enable_grad():
-        weight = op.weight.detach().requires_grad_()
-        return torch.autograd.grad(op(below, weight), weight, above)[0]

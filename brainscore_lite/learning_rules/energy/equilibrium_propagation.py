@@ -12,8 +12,6 @@ from brainscore_lite.learning_rules.energy.fixed_points import (
     UNBOUNDED,
     FixedPointEstimator,
     FreePhase,
-    check_choice,
-    check_positive,
     settles,
 )
 from brainscore_lite.learning_rules.energy.nudged_phases import (
@@ -23,13 +21,14 @@ from brainscore_lite.learning_rules.energy.nudged_phases import (
     nudged_gradient,
     one_sided,
 )
-from brainscore_lite.learning_rules.energy.objectives import ObjectiveName
+from brainscore_lite.learning_rules.energy.objectives import OBJECTIVES, ObjectiveName
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, HOLOMORPHIC_ACTIVATIONS
 from brainscore_lite.networks.network import Network
@@ -99,14 +98,8 @@ class EquilibriumPropagation:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_choice(self.name, "nudging", self.nudging, NUDGINGS)
-        check_choice(self.name, "objective", self.objective, ("cross_entropy", "squared_error"))
-        check_positive(
-            self.name,
-            beta=self.beta,
-            free_steps=self.free_steps,
-            nudged_steps=self.nudged_steps,
-        )
+        check_choices(self, nudging=NUDGINGS, objective=OBJECTIVES)
+        check_positive(self, "beta", "free_steps", "nudged_steps")
         if self.n_points < 2:
             raise ContractError(
                 f"{self.name}: n_points is {self.n_points}, expected at least 2 points of a circle."
@@ -160,7 +153,9 @@ class EquilibriumPropagation:
             If the network cannot settle, or is not analytic where it must be.
         """
         check_support(self, network)
-        return _EquilibriumPropagationEstimator(cast(Network, network), generator, rule=self)
+        return _EquilibriumPropagationEstimator(
+            cast(Network, network), generator, rule=self, objective=self.objective
+        )
 
     def points(self, generator: torch.Generator) -> tuple[Point, ...]:
         """Return the points at which one batch is nudged."""
@@ -176,11 +171,6 @@ class EquilibriumPropagation:
 
 class _EquilibriumPropagationEstimator(FixedPointEstimator):
     rule: EquilibriumPropagation
-
-    def __init__(
-        self, network: Network, generator: torch.Generator, *, rule: EquilibriumPropagation
-    ) -> None:
-        super().__init__(network, generator, rule=rule, objective=rule.objective)
 
     def gradients(self, free: FreePhase, targets: Tensor) -> dict[nn.Parameter, Tensor]:
         points = self.rule.points(self.generator)

@@ -52,7 +52,6 @@ from brainscore_lite.networks.areas import (
 from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 UNBOUNDED = "feedback through the transposed weights drives unbounded areas without limit"
 
@@ -101,31 +100,6 @@ def settles(
         _activated_readout(architecture),
         _too_few_steps(architecture, n_steps),
     )
-
-
-def check_choice(rule: str, what: str, chosen: str, known: Sequence[str]) -> None:
-    """Refuse a setting that is none of the choices.
-
-    Raises
-    ------
-    ContractError
-    """
-    if chosen not in known:
-        raise ContractError(
-            f"{rule}: {what} is '{chosen}', which is unknown. Choose one of: {', '.join(known)}."
-        )
-
-
-def check_positive(rule: str, **settings: float) -> None:
-    """Refuse settings that are not above 0.
-
-    Raises
-    ------
-    ContractError
-    """
-    for what, given in settings.items():
-        if not given > 0:
-            raise ContractError(f"{rule}: {what} is {given}, expected a number above 0.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +173,13 @@ class FixedPointEstimator(Estimator):
         return names if self._objective == "squared_error" else names[:-1]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Settle freely, then write what the rule makes of the targets."""
+        """Settle freely, then write what the rule makes of the targets.
+
+        Raises
+        ------
+        ContractError
+            If the batch has no labels.
+        """
         labels = labels_of(batch, rule=self.rule.name)
         with torch.no_grad():
             free = self.free_phase(batch.images)

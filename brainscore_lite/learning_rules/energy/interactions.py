@@ -56,14 +56,15 @@ def interactions(
     for connection in cast("list[Connection]", list(network.connections.values())):
         # A lesion weakens both directions of a symmetric connection.
         gain = network.gain(connection.name)
-        if _linear_map(connection):
-            shape = shapes[connection.source]
-            joined.append(_FullyConnected(connection, shape, gain=gain, feedback=feedback))
-        elif _foldable(connection):
-            shape = shapes[connection.source]
-            joined.append(_Convolved(connection, shape, gain=gain, feedback=feedback))
-        else:
-            joined.append(_Traced(connection, gain=gain, feedback=feedback))
+        kind = (
+            _FullyConnected
+            if _linear_map(connection)
+            else _Convolved
+            if _foldable(connection)
+            else _Traced
+        )
+        shape = shapes[connection.source]
+        joined.append(kind(connection, shape, gain=gain, feedback=feedback))
     return joined
 
 
@@ -167,8 +168,11 @@ class _Convolved:
 class _Traced:
     """Any connection, by automatic differentiation of one pass, kept while the source stays."""
 
-    def __init__(self, connection: Connection, *, gain: float, feedback: float) -> None:
+    def __init__(
+        self, connection: Connection, shape: tuple[int, ...], *, gain: float, feedback: float
+    ) -> None:
         self.connection = connection
+        self._shape = shape
         self._gain = gain
         self._feedback = feedback
         self._seen: tuple[Tensor, int] | None = None
@@ -178,8 +182,8 @@ class _Traced:
         return arriving.clone() if plus is None else arriving + plus
 
     def down(self, target: Tensor, source: Tensor | None, plus: Tensor | None) -> Tensor:
-        if source is None:
-            raise RuntimeError(f"'{self.connection.name}' cannot act on an area at no state.")
+        if source is None:  # an area that nothing has reached is at 0
+            source = target.new_zeros(len(target), *self._shape)
         carried = self._trace(source)
         (arriving,) = torch.autograd.grad(carried, self._source, target, retain_graph=True)
         arriving = _scaled(arriving, self._feedback)

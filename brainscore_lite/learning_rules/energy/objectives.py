@@ -30,6 +30,9 @@ from brainscore_lite.schema import ContractError
 ObjectiveName = Literal["cross_entropy", "squared_error"]
 
 
+OBJECTIVES = ("cross_entropy", "squared_error")
+
+
 class Objective(Protocol):
     """The loss of the readout, and the force by which it moves the areas.
 

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from brainscore_lite.learning_rules.energy.fixed_points import (
     FixedPointEstimator,
     FreePhase,
-    check_choice,
-    check_positive,
     settles,
 )
 from brainscore_lite.learning_rules.energy.hopfield import SLOPES, States, add
-from brainscore_lite.learning_rules.energy.objectives import ObjectiveName
+from brainscore_lite.learning_rules.energy.objectives import OBJECTIVES, ObjectiveName
 from brainscore_lite.learning_rules.energy.settling import settle
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
@@ -24,6 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network
@@ -73,8 +72,8 @@ class AlmeidaPineda:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        check_choice(self.name, "objective", self.objective, ("cross_entropy", "squared_error"))
-        check_positive(self.name, free_steps=self.free_steps, error_steps=self.error_steps)
+        check_choices(self, objective=OBJECTIVES)
+        check_positive(self, "free_steps", "error_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept bounded activations without norms and maxima, in any feedforward graph."""

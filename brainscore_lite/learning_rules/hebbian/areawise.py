@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_weight
 
+from brainscore_lite.learning_rules.correlation import correlation
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
+    LearningRule,
     ParameterGroup,
     Phase,
     StepInfo,
@@ -33,7 +34,6 @@ from brainscore_lite.learning_rules.support import (
     untrainable,
 )
 from brainscore_lite.networks.areas import Area
-from brainscore_lite.networks.connections import Convolution, Operation
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
@@ -110,30 +110,6 @@ class Sight:
         return found.sub_(over_weights(total, found) * self.mean_seen)
 
 
-def correlation(op: Operation, seen: Tensor, postsynaptic: Tensor) -> Tensor:
-    """Sum presynaptic times postsynaptic activity over the batch, and over positions.
-
-    C_ki = sum_s y_k(s) x_i(s), the product that the gradient of a weight is made of.
-
-    Parameters
-    ----------
-    op : Convolution or FullyConnected
-    seen : Tensor, shape (batch, ...)
-        Input of `op`.
-    postsynaptic : Tensor, shape (batch, n_units, ...)
-        Laid out as the output of `op`; any number of units.
-
-    Returns
-    -------
-    Tensor, shape (n_units, ...)
-        As the weight of `op`.
-    """
-    if isinstance(op, Convolution):
-        shape = (postsynaptic.shape[1], *op.weight.shape[1:])
-        return conv2d_weight(seen, shape, postsynaptic, stride=op.stride, padding=op.padding)
-    return postsynaptic.T @ seen.flatten(1)
-
-
 def per_sample(values: Tensor) -> Tensor:
     """Lay activity (batch, units, ...) out as (units, samples)."""
     return values.transpose(0, 1).flatten(1)
@@ -191,20 +167,21 @@ class AreawiseEstimator(Estimator):
     network : Network
         A chain of areas.
     generator : torch.Generator
-    rule : str
-        Name, for messages.
+    rule : LearningRule
     phase : Phase
         Of the areas; names its learning rate.
     """
 
+    network: Network
+    rule: LearningRule
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, *, rule: str, phase: Phase
+        self, network: Network, generator: torch.Generator, *, rule: LearningRule, phase: Phase
     ) -> None:
         super().__init__(network, generator)
-        self.chain = cast(Network, network)
-        self.rule_name = rule
+        self.rule = rule
         self.areas_phase = phase
-        self.areas = stages(self.chain)[:-1]
+        self.areas = stages(network)[:-1]
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the phase of the areas, without labels, and that of the readout."""
@@ -218,7 +195,7 @@ class AreawiseEstimator(Estimator):
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return what the current phase trains; areas without decay: their norm is the rule's."""
         if self.reads_out:
-            return [readout_group(self.chain)]
+            return [readout_group(self.network)]
         groups = []
         for index, stage in enumerate(self.areas):
             rates = (self.lr_multiplier(index), self.bias_multiplier(index))
@@ -253,15 +230,15 @@ class AreawiseEstimator(Estimator):
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the updates of all areas, or the gradient of the readout."""
         if self.reads_out:
-            self.chain.eval()  # features as they are probed, also where a norm knows batches
-            return train_readout(self.chain, batch, rule=self.rule_name)
+            self.network.eval()  # features as they are probed, also where a norm knows batches
+            return train_readout(self.network, batch, rule=self.rule.name)
         return StepInfo(loss=self.learn_areas(batch).item())
 
     def learn_areas(self, batch: Batch) -> Tensor:
         """Write the updates of all areas and return the sum of their objectives, shape ()."""
         loss = torch.zeros((), dtype=batch.images.dtype, device=batch.images.device)
         with torch.no_grad():
-            responses = self.chain.entering(batch.images)
+            responses = self.network.entering(batch.images)
             for index, stage in enumerate(self.areas):
                 seen = stage.connection.pool_in(responses)
                 drive = stage.connection.op(seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.networks.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +98,15 @@ class BCM:
             weights.
         """
         check_support(self, network)
-        return _BCMEstimator(network, generator, self)
+        return _BCMEstimator(cast(Network, network), generator, rule=self)
 
 
 class _BCMEstimator(AreawiseEstimator):
-    def __init__(self, network: nn.Module, generator: torch.Generator, rule: BCM) -> None:
+    rule: BCM
+
+    def __init__(self, network: Network, generator: torch.Generator, *, rule: BCM) -> None:
         phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lr)
-        super().__init__(network, generator, rule=rule.name, phase=phase)
-        self.rule = rule
+        super().__init__(network, generator, rule=rule, phase=phase)
         # Weighted sums of the squares of all batches so far, and of 1: their ratio is theta.
         for index, stage in enumerate(self.areas):
             weight = stage.connection.op.weight.detach()

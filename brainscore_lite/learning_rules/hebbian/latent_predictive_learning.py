@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,12 @@ from brainscore_lite.learning_rules.learning_rule import (
     Phase,
     Support,
     check_support,
+    trainable,
 )
 from brainscore_lite.learning_rules.linear_readout import readout_group
 from brainscore_lite.learning_rules.stages import Stage
 from brainscore_lite.learning_rules.support import normalised_by, trained_black_box
+from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 _FRAMES = 2
@@ -97,38 +99,46 @@ class LatentPredictiveLearning:
             an area to be trained ends in a black box.
         """
         check_support(self, network)
-        return _LatentPredictiveEstimator(network, generator, self)
+        return _LatentPredictiveEstimator(cast(Network, network), generator, rule=self)
 
 
 class _LatentPredictiveEstimator(AreawiseEstimator):
+    rule: LatentPredictiveLearning
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: LatentPredictiveLearning
+        self, network: Network, generator: torch.Generator, *, rule: LatentPredictiveLearning
     ) -> None:
-        phase = Phase(name=rule.name, epochs=rule.epochs, labels=False, views=_FRAMES)
-        super().__init__(network, generator, rule=rule.name, phase=phase)
-        self.rule = rule
+        phase = Phase(
+            name=rule.name, epochs=rule.epochs, labels=False, augmented=False, views=_FRAMES
+        )
+        super().__init__(network, generator, rule=rule, phase=phase)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return all parameters of the areas, or those of the readout."""
         if self.reads_out:
-            return [readout_group(self.chain)]
+            return [readout_group(self.network)]
         each = (self.trained(index, stage) for index, stage in enumerate(self.areas))
         return [ParameterGroup(tuple(p for parameters in each for p in parameters))]
 
     def trained(self, index: int, stage: Stage) -> tuple[nn.Parameter, ...]:
         """Return weights, bias and the parameters of norms."""
-        inside = (*stage.connection.parameters(), *stage.area.parameters())
-        return tuple(p for p in inside if p.requires_grad)
+        return trainable(*stage)
 
     def learn_areas(self, batch: Batch) -> Tensor:
-        """Write the updates of all areas, each from its own two responses."""
+        """Write the updates of all areas, each from its own two responses.
+
+        Raises
+        ------
+        ContractError
+            If the batch does not carry two views of each image.
+        """
         if batch.views is None or len(batch.views) != _FRAMES:
             given = 0 if batch.views is None else len(batch.views)
             raise ContractError(
-                f"{self.rule_name}: the batch has {given} views, expected {_FRAMES} frames of each "
+                f"{self.rule.name}: the batch has {given} views, expected {_FRAMES} frames of each "
                 "image. Let batches carry views, as its phase asks."
             )
-        responses = self.chain.entering(batch.views.flatten(0, 1))
+        responses = self.network.entering(batch.views.flatten(0, 1))
         loss = responses.new_zeros(())
         for index, stage in enumerate(self.areas):
             parameters = self.trained(index, stage)

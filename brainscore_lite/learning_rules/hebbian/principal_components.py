@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.networks.network import Network
 
 _SOURCES = {
     "subspace": "Oja 1982, doi:10.1007/BF00275687; Oja 1989, doi:10.1142/S0129065789000475",
@@ -51,6 +53,11 @@ class PrincipalComponents:
     epochs : int
         Through the images, without labels.
 
+    Raises
+    ------
+    ContractError
+        If the deflation is unknown.
+
     References
     ----------
     Oja (1982), doi:10.1007/BF00275687. Oja (1989), doi:10.1142/S0129065789000475.
@@ -73,6 +80,9 @@ class PrincipalComponents:
     makes_local: ClassVar[frozenset[str]] = frozenset(
         {"weight_transport", "separate_error", "distinct_phases", "update_locking", "derivatives"}
     )
+
+    def __post_init__(self) -> None:
+        check_choices(self, deflation=_SOURCES)
 
     @property
     def name(self) -> str:
@@ -98,16 +108,17 @@ class PrincipalComponents:
             weights.
         """
         check_support(self, network)
-        return _PrincipalComponentsEstimator(network, generator, self)
+        return _PrincipalComponentsEstimator(cast(Network, network), generator, rule=self)
 
 
 class _PrincipalComponentsEstimator(AreawiseEstimator):
+    rule: PrincipalComponents
+
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: PrincipalComponents
+        self, network: Network, generator: torch.Generator, *, rule: PrincipalComponents
     ) -> None:
         phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lr)
-        super().__init__(network, generator, rule=rule.name, phase=phase)
-        self.sequential = rule.deflation == "sequential"
+        super().__init__(network, generator, rule=rule, phase=phase)
 
     def learn(self, sight: Sight) -> Tensor:
         """Write the update of one area; its objective is the share of variance left unexplained."""
@@ -116,7 +127,7 @@ class _PrincipalComponentsEstimator(AreawiseEstimator):
         outputs = per_sample(centred)
         among = outputs @ outputs.T / n  # <y y^T>
         with_input = sight.correlation(centred).flatten(1) / n  # <y x^T>
-        deflated = (among.tril() if self.sequential else among) @ weight
+        deflated = (among.tril() if self.rule.deflation == "sequential" else among) @ weight
         sight.weight.grad = ((deflated - with_input) / sight.variance).view_as(sight.weight)
         self.centre(sight)
         explained = 2 * among.trace() - (among * (weight @ weight.T)).sum()

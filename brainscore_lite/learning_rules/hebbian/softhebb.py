@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 
@@ -66,6 +68,18 @@ class SoftHebb:
     epochs : int
         Through the images, without labels.
 
+    Notes
+    -----
+    The defaults are those of convolutions, with few inputs. A dense area has hundreds: weights of
+    norm 1 then drive its units several units far, beyond a bounded activation, and steps of 0.08
+    leave features worse than random ones. There use a smaller radius, sharper competition and
+    smaller steps: `DENSE_SOFTHEBB`.
+
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Moraitis, Toichkin, Journe, Chua & Guo (2022), doi:10.1088/2634-4386/aca710. Journe, Garcia
@@ -100,6 +114,7 @@ class SoftHebb:
     )
 
     def __post_init__(self) -> None:
+        check_choices(self, biases=("standardise", "prior", "none"))
         for field in ("lrs", "inverse_temperatures"):
             values = getattr(self, field)
             if not values or min(values) <= 0:
@@ -121,14 +136,15 @@ class SoftHebb:
             weights.
         """
         check_support(self, network)
-        return _SoftHebbEstimator(network, generator, self)
+        return _SoftHebbEstimator(cast(Network, network), generator, rule=self)
 
 
 class _SoftHebbEstimator(AreawiseEstimator):
-    def __init__(self, network: nn.Module, generator: torch.Generator, rule: SoftHebb) -> None:
+    rule: SoftHebb
+
+    def __init__(self, network: Network, generator: torch.Generator, *, rule: SoftHebb) -> None:
         phase = areas_phase(rule.name, epochs=rule.epochs, lr=rule.lrs[0])
-        super().__init__(network, generator, rule=rule.name, phase=phase)
-        self.rule = rule
+        super().__init__(network, generator, rule=rule, phase=phase)
         if rule.initial_norm is not None:
             for stage in self.areas:
                 _rescale(stage.connection.op.weight, rule.initial_norm)

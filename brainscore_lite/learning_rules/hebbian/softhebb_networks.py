@@ -34,12 +34,25 @@ SOFTHEBB_CNN = ConvNet(
 #: Weights start long, so that the learning rate, which falls with the norm, has far to go.
 PUBLISHED_CNN = SoftHebb(biases="none", initial_norm=25.0)
 
-# Moraitis et al. (2022), doi:10.1088/2634-4386/aca710: a single layer of 2000 units.
+# Moraitis et al. (2022), doi:10.1088/2634-4386/aca710: a single layer of 2000 units; theirs passes
+# on the softmax itself.
 SOFTHEBB_MLP = ConvNet(
-    areas=(Dense("hidden", 2000),),
+    areas=(Dense("hidden", 2000, activation="triangle_1.4"),),
     n_classes=10,
     image_size=28,
     in_channels=1,
     preprocessing=MNIST_STANDARDISED,
     name="softhebb_mlp",
 )
+#: Their form of the rule, with steps as large as stay stable; weights start at about the radius.
+MIXTURE_MLP = SoftHebb(
+    anti_hebbian=False,
+    rescaled=False,
+    norm_power=0.0,
+    radius=0.5,
+    initial_norm=0.6,
+    inverse_temperatures=(2.0,),
+    lrs=(0.2,),
+)
+#: For dense areas, bounded ones too: drives of about one unit, and few winners for an image.
+DENSE_SOFTHEBB = SoftHebb(radius=0.1, inverse_temperatures=(20.0,), lrs=(0.01,))

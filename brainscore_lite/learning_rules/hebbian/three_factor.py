@@ -22,6 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.perturbation.node_perturbation import learnt_by_noise_on_drives
 from brainscore_lite.learning_rules.perturbation.noise_on_drives import draw_noise, write_products
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
@@ -84,14 +85,10 @@ class RewardModulatedHebb:
     )
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise ContractError(f"{self.name}: sigma is {self.sigma}, expected a number above 0.")
+        check_positive(self, "sigma")
+        check_choices(self, reward=REWARDS)
         if not 0 <= self.rate <= 1:
             raise ContractError(f"{self.name}: rate is {self.rate}, expected a number from 0 to 1.")
-        if self.reward not in REWARDS:
-            raise ContractError(
-                f"{self.name}: reward is '{self.reward}', expected one of {list(REWARDS)}."
-            )
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas, unknown stages and several steps included."""
@@ -111,7 +108,7 @@ class RewardModulatedHebb:
             batch or with learnt factors.
         """
         check_support(self, network)
-        return _RewardModulatedHebbEstimator(self, cast(Network, network), generator)
+        return _RewardModulatedHebbEstimator(cast(Network, network), generator, rule=self)
 
 
 class _RewardModulatedHebbEstimator(Estimator):
@@ -119,7 +116,7 @@ class _RewardModulatedHebbEstimator(Estimator):
     usual_reward: Tensor
 
     def __init__(
-        self, rule: RewardModulatedHebb, network: Network, generator: torch.Generator
+        self, network: Network, generator: torch.Generator, *, rule: RewardModulatedHebb
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule

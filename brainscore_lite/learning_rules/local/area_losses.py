@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.learning_rule import Support
@@ -30,11 +30,6 @@ def separate_areas(architecture: Any) -> Support:
 def detached(connection: Connection, activations: Tensor, gain: float) -> Tensor:
     """Carry activations to an area without a way back: the `carry` of `Network.run`."""
     return connection(activations.detach(), gain=gain)
-
-
-def trained(module: nn.Module) -> tuple[nn.Parameter, ...]:
-    """Return the parameters of a module that can be trained."""
-    return tuple(p for p in module.parameters() if p.requires_grad)
 
 
 def pooling(shape: tuple[int, ...], units: int) -> int:

@@ -17,8 +17,8 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class CLAPP:
     pooled_units : int
         Most numbers in a summary. The paper's summaries are averages over each patch.
 
+    Raises
+    ------
+    ContractError
+        If a setting is none of its choices.
+
     References
     ----------
     Illing, Ventura, Bellec & Gerstner (2021), arXiv 2010.08262.
@@ -70,14 +75,7 @@ class CLAPP:
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "views"})
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("retrodiction", ("learned", "transposed")),
-            ("saccades", ("sampled", "both")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ContractError(
-                    f"clapp: {name} is '{getattr(self, name)}', expected one of {list(choices)}."
-                )
+        check_choices(self, retrodiction=("learned", "transposed"), saccades=("sampled", "both"))
 
     @property
     def makes_local(self) -> frozenset[str]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
@@ -21,6 +20,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
+    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
     normalised,
@@ -33,6 +33,7 @@ from brainscore_lite.learning_rules.local.forward_forward_labels import (
     wrong_labels,
 )
 from brainscore_lite.learning_rules.local.forward_forward_layers import (
+    PROBED,
     OnePassReadout,
     Probed,
     contrast_layers,
@@ -40,8 +41,9 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     respond_normalised,
     supports_goodness,
     threshold_for,
-    trainable,
+    weights_of,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import areas_of
 from brainscore_lite.networks.areas import Area
@@ -85,6 +87,11 @@ class ForwardForward:
     probed : {"normalised", "raw"}
         Whether activations are given as passed on, or with their length.
 
+    Raises
+    ------
+    ContractError
+        If a setting is none of its choices.
+
     References
     ----------
     Hinton (2022), arXiv:2212.13345; Scodellaro et al. (2025), doi:10.1038/s41598-025-26235-2
@@ -115,6 +122,16 @@ class ForwardForward:
     negatives: Literal["random", "hard"] = "random"
     prediction: Literal["goodness", "readout"] = "goodness"
     probed: Probed = "normalised"
+
+    def __post_init__(self) -> None:
+        check_choices(
+            self,
+            labels_as=("automatic", "pixels", "waves"),
+            goodness=GOODNESS_KINDS,
+            negatives=("random", "hard"),
+            prediction=("goodness", "readout"),
+            probed=PROBED,
+        )
 
     @property
     def makes_local(self) -> frozenset[str]:
@@ -157,13 +174,15 @@ class ForwardForward:
             normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
-        return _ForwardForwardEstimator(self, cast(Network, network), generator)
+        return _ForwardForwardEstimator(cast(Network, network), generator, rule=self)
 
 
 class _ForwardForwardEstimator(Estimator):
     network: Network
 
-    def __init__(self, rule: ForwardForward, network: Network, generator: torch.Generator) -> None:
+    def __init__(
+        self, network: Network, generator: torch.Generator, *, rule: ForwardForward
+    ) -> None:
         super().__init__(network, generator)
         self.rule = rule
         self.goodness = Goodness(
@@ -182,7 +201,7 @@ class _ForwardForwardEstimator(Estimator):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the weights of the hidden layers, and of the readout where it is trained."""
-        trained = trainable([part for stage in self.hidden for part in stage])
+        trained = weights_of(self.hidden)
         read = () if self.readout is None else self.readout.parameters_read()
         return [ParameterGroup((*trained, *read))]
 
@@ -210,12 +229,6 @@ class _ForwardForwardEstimator(Estimator):
         taken_for_right = taken_for_right.to(self.generator.device)
         drawn = torch.multinomial(taken_for_right, 1, generator=self.generator)
         return drawn.squeeze(1).to(labels.device)
-
-    def loss(self, batch: Batch) -> Tensor | None:
-        """Return the mean cross-entropy of the prediction, with all layers in one graph."""
-        if batch.labels is None:
-            return None
-        return functional.cross_entropy(self.predict(batch.images), batch.labels)
 
     def predict(self, images: Tensor) -> Tensor:
         """Score the classes by the goodness of each label above the first layer, or by readout.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainscore_lite.learning_rules.learning_rule import Support
+from brainscore_lite.learning_rules.learning_rule import Support, trainable
 from brainscore_lite.learning_rules.local.forward_forward_goodness import Goodness, normalised
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
@@ -26,6 +26,7 @@ from brainscore_lite.networks.model import READOUT, Step, check_layers, device_o
 from brainscore_lite.networks.network import Network
 
 Probed = Literal["normalised", "raw"]
+PROBED = ("normalised", "raw")
 
 _DECAY_OF_MEANS = 0.9
 _THRESHOLD_WHERE_BOUNDED, _THRESHOLD = 0.3, 1.0
@@ -62,9 +63,9 @@ def threshold_for(architecture: Any) -> float:
     return _THRESHOLD_WHERE_BOUNDED if bounded else _THRESHOLD
 
 
-def trainable(modules: Sequence[nn.Module]) -> tuple[nn.Parameter, ...]:
-    """Return the parameters of modules that ask for a gradient."""
-    return tuple(p for module in modules for p in module.parameters() if p.requires_grad)
+def weights_of(hidden: Sequence[Stage]) -> tuple[nn.Parameter, ...]:
+    """Return what layers train of their own."""
+    return trainable(*(part for stage in hidden for part in stage))
 
 
 class PeerNormalisation(nn.Module):
@@ -159,7 +160,7 @@ def contrast_layers(
             gradients.append(gradient)
         if above is not None:
             drive = above.drive(normalised(activations))
-    trained = trainable([part for stage in hidden for part in stage])
+    trained = weights_of(hidden)
     write(trained, torch.autograd.grad(answers, trained, gradients))
     return total
 
@@ -210,7 +211,7 @@ class OnePassReadout(nn.Module):
 
     def parameters_read(self) -> tuple[nn.Parameter, ...]:
         """Return the weights and the bias of the readout, the network's own among them."""
-        return trainable([*self.own, self.between])
+        return trainable(*self.own, self.between)
 
     def scores(self, answers: Sequence[Tensor]) -> Tensor:
         """Return (batch, n_classes), from what `hidden_answers` returns."""

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import labels_of
 from brainscore_lite.learning_rules.learning_rule import (
@@ -19,20 +18,24 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     check_support,
+    trainable,
 )
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
+    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_labels import wrong_labels
 from brainscore_lite.learning_rules.local.forward_forward_layers import (
+    PROBED,
     Probed,
     supports_goodness,
     threshold_for,
-    trainable,
+    weights_of,
     write,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import black_box, pooled_by_maximum, support
 from brainscore_lite.networks.connections import Connection, FullyConnected
@@ -72,6 +75,11 @@ class RecurrentForwardForward:
     probed : {"normalised", "raw"}
         Whether activations are given as passed on, or with their length.
 
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Hinton (2022), arXiv:2212.13345, section 3.4.
@@ -101,6 +109,7 @@ class RecurrentForwardForward:
     probed: Probed = "normalised"
 
     def __post_init__(self) -> None:
+        check_choices(self, goodness=GOODNESS_KINDS, probed=PROBED)
         if not 1 <= self.first_counted <= self.last_counted <= self.n_iterations:
             raise ContractError(
                 f"forward_forward_recurrent: iterations {self.first_counted} to "
@@ -126,7 +135,7 @@ class RecurrentForwardForward:
             derivative, or its normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
-        return _RecurrentEstimator(self, cast(Network, network), generator)
+        return _RecurrentEstimator(cast(Network, network), generator, rule=self)
 
 
 class _RecurrentEstimator(Estimator):
@@ -134,7 +143,7 @@ class _RecurrentEstimator(Estimator):
     labels: Tensor
 
     def __init__(
-        self, rule: RecurrentForwardForward, network: Network, generator: torch.Generator
+        self, network: Network, generator: torch.Generator, *, rule: RecurrentForwardForward
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule
@@ -154,7 +163,7 @@ class _RecurrentEstimator(Estimator):
         return [ParameterGroup(self._trained())]
 
     def _trained(self) -> tuple[nn.Parameter, ...]:
-        return trainable([*(part for stage in self.hidden for part in stage), self.down])
+        return (*weights_of(self.hidden), *trainable(self.down))
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each layer's own loss in the iterations that count."""
@@ -223,12 +232,6 @@ class _RecurrentEstimator(Estimator):
                 torch.lerp(states[height], stage.area([arriving[height], back]), self.rule.rate)
             )
         return after
-
-    def loss(self, batch: Batch) -> Tensor | None:
-        """Return the mean cross-entropy of the prediction, with everything in one graph."""
-        if batch.labels is None:
-            return None
-        return functional.cross_entropy(self.predict(batch.images), batch.labels)
 
     def predict(self, images: Tensor) -> Tensor:
         """Score each label by the mean goodness of all layers while it is clamped above.

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
@@ -23,11 +22,13 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
+    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_layers import (
+    PROBED,
     OnePassReadout,
     Probed,
     contrast_layers,
@@ -35,8 +36,9 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     respond_normalised,
     supports_goodness,
     threshold_for,
-    trainable,
+    weights_of,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.networks.model import Step, device_of
 from brainscore_lite.networks.network import Network
@@ -71,6 +73,11 @@ class UnsupervisedForwardForward:
     probed : {"normalised", "raw"}
         Whether activations are given as passed on, or with their length.
 
+    Raises
+    ------
+    ContractError
+        If a setting is none of its choices.
+
     References
     ----------
     Hinton (2022), arXiv:2212.13345, section 3.2.
@@ -99,6 +106,9 @@ class UnsupervisedForwardForward:
     peer_normalisation: float = 0.03
     probed: Probed = "normalised"
 
+    def __post_init__(self) -> None:
+        check_choices(self, goodness=GOODNESS_KINDS, probed=PROBED)
+
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas where examples are apart and activity is free in its length."""
         return supports_goodness(architecture)
@@ -113,14 +123,14 @@ class UnsupervisedForwardForward:
             normalisation mixes examples or fixes the length of activity.
         """
         check_support(self, network)
-        return _UnsupervisedEstimator(self, cast(Network, network), generator)
+        return _UnsupervisedEstimator(cast(Network, network), generator, rule=self)
 
 
 class _UnsupervisedEstimator(Estimator):
     network: Network
 
     def __init__(
-        self, rule: UnsupervisedForwardForward, network: Network, generator: torch.Generator
+        self, network: Network, generator: torch.Generator, *, rule: UnsupervisedForwardForward
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule
@@ -138,7 +148,7 @@ class _UnsupervisedEstimator(Estimator):
         """Return the weights of the hidden layers, then those of the readout."""
         if self.phase == READOUT_PHASE:
             return [ParameterGroup(self.readout.parameters_read())]
-        return [ParameterGroup(trainable([part for stage in self.hidden for part in stage]))]
+        return [ParameterGroup(weights_of(self.hidden))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each layer's own loss, or that of the readout in its phase."""
@@ -156,12 +166,6 @@ class _UnsupervisedEstimator(Estimator):
             peers=self.peers,
         )
         return StepInfo(loss=loss.item())
-
-    def loss(self, batch: Batch) -> Tensor | None:
-        """Return the mean cross-entropy of the readout, with all layers in one graph."""
-        if batch.labels is None:
-            return None
-        return functional.cross_entropy(self.predict(batch.images), batch.labels)
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the scores of the readout, of shape (batch, n_classes)."""

@@ -14,6 +14,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     ParameterGroup,
     Phase,
     StepInfo,
+    trainable,
 )
 from brainscore_lite.learning_rules.linear_readout import (
     READOUT_PHASE,
@@ -24,7 +25,6 @@ from brainscore_lite.learning_rules.local.area_losses import (
     detached,
     pooled,
     pooling,
-    trained,
 )
 from brainscore_lite.learning_rules.self_supervised.views import (
     VIEWS_PHASE,
@@ -92,7 +92,7 @@ class GreedyEstimator(Estimator):
         if self.phase == READOUT_PHASE:
             return [readout_group(self.network)]
         below = encoder_parameters(self.network)
-        return [ParameterGroup((*below, *trained(self.comparisons)))]
+        return [ParameterGroup((*below, *trainable(self.comparisons)))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradient of each area's own loss, or that of the readout."""

@@ -19,14 +19,15 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     check_support,
+    trainable,
 )
 from brainscore_lite.learning_rules.local.area_losses import (
     detached,
     pooled,
     pooling,
     separate_areas,
-    trained,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.connections import Convolution, FullyConnected, initialise
 from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
@@ -58,6 +59,11 @@ class LocalLosses:
     pooled_units : int
         Most numbers that A_l reads.
 
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Nokland & Eidnes (2019), arXiv 1901.06656.
@@ -80,13 +86,10 @@ class LocalLosses:
     makes_local: ClassVar[frozenset[str]] = frozenset({"update_locking"})
 
     def __post_init__(self) -> None:
-        if self.loss not in _LOSSES:
-            raise ContractError(
-                f"local losses: loss is '{self.loss}', expected one of {list(_LOSSES)}."
-            )
+        check_choices(self, loss=_LOSSES)
         if not 0 <= self.similarity_weight <= 1:
             raise ContractError(
-                f"local losses: similarity_weight is {self.similarity_weight}, expected a number "
+                f"{self.name}: similarity_weight is {self.similarity_weight}, expected a number "
                 "from 0 to 1."
             )
 
@@ -115,7 +118,7 @@ class LocalLosses:
             ends in a black box.
         """
         check_support(self, network)
-        return LocalLossEstimator(cast(Network, network), generator, self)
+        return LocalLossEstimator(cast(Network, network), generator, rule=self)
 
 
 class LocalLossEstimator(Estimator):
@@ -131,7 +134,7 @@ class LocalLossEstimator(Estimator):
 
     network: Network
 
-    def __init__(self, network: Network, generator: torch.Generator, rule: LocalLosses) -> None:
+    def __init__(self, network: Network, generator: torch.Generator, *, rule: LocalLosses) -> None:
         super().__init__(network, generator)
         self.rule = rule
         shapes = network.activation_shapes()
@@ -144,10 +147,16 @@ class LocalLossEstimator(Estimator):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the network with its heads."""
-        return [ParameterGroup(trained(self))]
+        return [ParameterGroup(trainable(self))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of each area's own loss."""
+        """Write the gradient of each area's own loss.
+
+        Raises
+        ------
+        ContractError
+            If the batch has no labels.
+        """
         labels = labels_of(batch, rule=self.rule.name)
         losses, scores = self.local_losses(batch)
         total = torch.stack([*losses.values()]).sum()

@@ -23,8 +23,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     check_support,
+    trainable,
 )
-from brainscore_lite.learning_rules.local.area_losses import trained
 from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Convolution, FullyConnected
@@ -52,6 +52,11 @@ class SyntheticGradients:
     kernel : int
         Side of A_l in convolutional areas, in pixels; odd.
 
+    Raises
+    ------
+    ContractError
+        If the kernel is not odd.
+
     References
     ----------
     Jaderberg et al. (2017), arXiv 1608.05343.
@@ -76,7 +81,7 @@ class SyntheticGradients:
     def __post_init__(self) -> None:
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ContractError(
-                f"synthetic gradients: kernel is {self.kernel}, expected an odd number of pixels."
+                f"{self.name}: kernel is {self.kernel}, expected an odd number of pixels."
             )
 
     def supports(self, architecture: Any) -> Support:
@@ -101,7 +106,7 @@ class SyntheticGradients:
             stage of unknown derivative.
         """
         check_support(self, network)
-        return SyntheticGradientEstimator(cast(Network, network), generator, self)
+        return SyntheticGradientEstimator(cast(Network, network), generator, rule=self)
 
 
 class SyntheticGradientEstimator(Estimator):
@@ -117,7 +122,7 @@ class SyntheticGradientEstimator(Estimator):
     network: Network
 
     def __init__(
-        self, network: Network, generator: torch.Generator, rule: SyntheticGradients
+        self, network: Network, generator: torch.Generator, *, rule: SyntheticGradients
     ) -> None:
         super().__init__(network, generator)
         weight = next(network.parameters())
@@ -130,10 +135,16 @@ class SyntheticGradientEstimator(Estimator):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the network with its models of the gradient."""
-        return [ParameterGroup(trained(self))]
+        return [ParameterGroup(trainable(self))]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write each area's guessed gradient, and what its guess learns."""
+        """Write each area's guessed gradient, and what its guess learns.
+
+        Raises
+        ------
+        ContractError
+            If the batch has no labels.
+        """
         labels = labels_of(batch, rule=SyntheticGradients.name)
         sent: dict[str, Tensor] = {}
         received: dict[str, Tensor] = {}

@@ -81,12 +81,12 @@ class ForwardGradient:
             If the network has no trainable weights, or a stage of unknown derivative.
         """
         check_support(self, network)
-        return _ForwardGradientEstimator(self, network, generator)
+        return _ForwardGradientEstimator(network, generator, rule=self)
 
 
 class _ForwardGradientEstimator(Estimator):
     def __init__(
-        self, rule: ForwardGradient, network: nn.Module, generator: torch.Generator
+        self, network: nn.Module, generator: torch.Generator, *, rule: ForwardGradient
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule

@@ -27,6 +27,7 @@ from brainscore_lite.learning_rules.perturbation.noise_on_drives import (
     perturbed_nodes,
     write_products,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -92,14 +93,7 @@ class NodePerturbation:
 
     def __post_init__(self) -> None:
         check_noise(self.name, sigma=self.sigma, n_samples=self.n_samples)
-        for what, chosen, known in (
-            ("baseline", self.baseline, BASELINES),
-            ("eligibility", self.eligibility, ELIGIBILITIES),
-        ):
-            if chosen not in known:
-                raise ContractError(
-                    f"{self.name}: {what} is '{chosen}', expected one of {list(known)}."
-                )
+        check_choices(self, baseline=BASELINES, eligibility=ELIGIBILITIES)
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas, unknown stages and several steps included."""
@@ -119,14 +113,14 @@ class NodePerturbation:
             batch or with learnt factors.
         """
         check_support(self, network)
-        return _NodePerturbationEstimator(self, cast(Network, network), generator)
+        return _NodePerturbationEstimator(cast(Network, network), generator, rule=self)
 
 
 class _NodePerturbationEstimator(Estimator):
     network: Network
 
     def __init__(
-        self, rule: NodePerturbation, network: Network, generator: torch.Generator
+        self, network: Network, generator: torch.Generator, *, rule: NodePerturbation
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.learning_rule import trainable
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.model import READOUT
@@ -204,7 +205,7 @@ def write_products(
     changes : sequence of Tensor or None
         Ascent direction of each drive, of its shape; None where nothing is to be learnt.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    parameters = trainable(network)
     pairs = [(d, c) for d, c in zip(drives, changes, strict=True) if c is not None]
     found: Iterator[Tensor | None] = iter(
         torch.autograd.grad(

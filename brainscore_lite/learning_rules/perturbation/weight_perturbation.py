@@ -84,12 +84,12 @@ class WeightPerturbation:
             If the network has no trainable weights.
         """
         check_support(self, network)
-        return _WeightPerturbationEstimator(self, network, generator)
+        return _WeightPerturbationEstimator(network, generator, rule=self)
 
 
 class _WeightPerturbationEstimator(Estimator):
     def __init__(
-        self, rule: WeightPerturbation, network: nn.Module, generator: torch.Generator
+        self, network: nn.Module, generator: torch.Generator, *, rule: WeightPerturbation
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import one_hot
-from brainscore_lite.schema import ContractError
 
 OutputLoss = Literal["cross_entropy", "squared_error"]
 OUTPUT_LOSSES = ("cross_entropy", "squared_error")
@@ -95,17 +94,3 @@ class HeldOutput:
     def errors(self, scores: Tensor) -> Tensor:
         """Return what the held value exceeds the prediction by, shape (batch, n_classes)."""
         return self.value - scores
-
-
-def check_output_loss(kind: str, *, rule: str) -> None:
-    """Refuse a loss that is unknown.
-
-    Raises
-    ------
-    ContractError
-    """
-    if kind not in OUTPUT_LOSSES:
-        raise ContractError(
-            f"{rule}: output_loss is '{kind}', which is unknown. Choose one of: "
-            f"{', '.join(OUTPUT_LOSSES)}."
-        )

@@ -19,8 +19,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    OUTPUT_LOSSES,
     OutputLoss,
-    check_output_loss,
     output_errors,
     output_losses,
 )
@@ -34,6 +34,7 @@ from brainscore_lite.learning_rules.predictive_coding.prediction_estimator impor
     PredictionEstimator,
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import write_gradients
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network, Node
@@ -107,16 +108,9 @@ class FixedPredictionCoding:
             )
         if self.n_steps < 1:
             raise ContractError(f"{self.name}: n_steps is {self.n_steps}, expected at least 1.")
-        for what, chosen, known in (
-            ("order", self.order, ("synchronous", "backward")),
-            ("method", self.method, METHODS),
-        ):
-            if chosen not in known:
-                raise ContractError(
-                    f"{self.name}: {what} is '{chosen}', which is unknown. Choose one of: "
-                    f"{', '.join(known)}."
-                )
-        check_output_loss(self.output_loss, rule=self.name)
+        check_choices(
+            self, order=("synchronous", "backward"), method=METHODS, output_loss=OUTPUT_LOSSES
+        )
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
@@ -132,15 +126,16 @@ class FixedPredictionCoding:
             unknown derivative.
         """
         check_support(self, network)
-        return _FixedPredictionEstimator(self, cast(Network, network), generator)
+        return _FixedPredictionEstimator(cast(Network, network), generator, rule=self)
 
 
 class _FixedPredictionEstimator(PredictionEstimator):
+    rule: FixedPredictionCoding
+
     def __init__(
-        self, rule: FixedPredictionCoding, network: Network, generator: torch.Generator
+        self, network: Network, generator: torch.Generator, *, rule: FixedPredictionCoding
     ) -> None:
-        super().__init__(network, generator, output_loss=rule.output_loss)
-        self.rule = rule
+        super().__init__(network, generator, rule=rule)
         self.shares = arrived(
             self.graph.depth, step_size=rule.step_size, n_steps=rule.n_steps, order=rule.order
         )

@@ -19,11 +19,11 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    OUTPUT_LOSSES,
     ClampedLoss,
     ClampedOutput,
     HeldOutput,
     OutputLoss,
-    check_output_loss,
     output_errors,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
@@ -32,8 +32,8 @@ from brainscore_lite.learning_rules.predictive_coding.prediction_estimator impor
     check_inference,
     settles,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 Nudging = Literal["positive", "negative", "centered"]
 SIGNS: dict[str, tuple[float, ...]] = {
@@ -103,17 +103,8 @@ class NudgedPredictiveCoding:
     output_loss: OutputLoss = "cross_entropy"
 
     def __post_init__(self) -> None:
-        for what, chosen, known in (
-            ("nudging", self.nudging, tuple(SIGNS)),
-            ("form", self.form, ("energy", "value")),
-        ):
-            if chosen not in known:
-                raise ContractError(
-                    f"nudged predictive coding: {what} is '{chosen}', which is unknown. Choose one "
-                    f"of: {', '.join(known)}."
-                )
+        check_choices(self, nudging=SIGNS, form=("energy", "value"), output_loss=OUTPUT_LOSSES)
         check_inference(self.name, step_size=self.step_size, n_steps=self.n_steps, beta=self.beta)
-        check_output_loss(self.output_loss, rule=self.name)
 
     @property
     def name(self) -> str:
@@ -140,15 +131,11 @@ class NudgedPredictiveCoding:
             derivative, or normalises over the batch.
         """
         check_support(self, network)
-        return _NudgedEstimator(self, cast(Network, network), generator)
+        return _NudgedEstimator(cast(Network, network), generator, rule=self)
 
 
 class _NudgedEstimator(PredictionEstimator):
-    def __init__(
-        self, rule: NudgedPredictiveCoding, network: Network, generator: torch.Generator
-    ) -> None:
-        super().__init__(network, generator, output_loss=rule.output_loss)
-        self.rule = rule
+    rule: NudgedPredictiveCoding
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradients of the energy after T steps, contrasted over the signs."""
@@ -170,6 +157,6 @@ class _NudgedEstimator(PredictionEstimator):
 
     def _nudged(self, scores: Tensor, labels: Tensor, *, strength: float) -> ClampedOutput:
         if self.rule.form == "energy":
-            return ClampedLoss(labels, self.output_loss, strength)
-        nudge = output_errors(scores, labels, kind=self.output_loss)
+            return ClampedLoss(labels, self.rule.output_loss, strength)
+        nudge = output_errors(scores, labels, kind=self.rule.output_loss)
         return HeldOutput(scores.add(nudge, alpha=strength))

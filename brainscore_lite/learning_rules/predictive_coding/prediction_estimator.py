@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from brainscore_lite.learning_rules.classification import count_correct
-from brainscore_lite.learning_rules.learning_rule import Batch, Estimator, StepInfo, Support
+from brainscore_lite.learning_rules.learning_rule import (
+    Batch,
+    Estimator,
+    StepInfo,
+    Support,
+    trainable,
+)
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     OutputLoss,
     output_losses,
@@ -19,6 +25,15 @@ from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 
+class PredictionRule(Protocol):
+    """Settings that all rules of predictive coding have."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def output_loss(self) -> OutputLoss: ...  # noqa: D102
+
+
 class PredictionEstimator(Estimator):
     """A network with its prediction graph, and the loss that is taken at its output.
 
@@ -26,31 +41,35 @@ class PredictionEstimator(Estimator):
     ----------
     network : Network
     generator : torch.Generator
-    output_loss : {"cross_entropy", "squared_error"}
+    rule : PredictionRule
     """
 
+    rule: PredictionRule
+
     def __init__(
-        self, network: Network, generator: torch.Generator, *, output_loss: OutputLoss
+        self, network: Network, generator: torch.Generator, *, rule: PredictionRule
     ) -> None:
         super().__init__(network, generator)
+        self.rule = rule
         self.graph = PredictionGraph(network)
-        self.output_loss = output_loss
 
     @property
-    def trained(self) -> list[nn.Parameter]:
+    def trained(self) -> tuple[nn.Parameter, ...]:
         """The weights that the rule writes gradients for."""
-        return [p for p in self.network.parameters() if p.requires_grad]
+        return trainable(self.network)
 
     def loss(self, batch: Batch) -> Tensor | None:
         """Return the mean of the output's loss, or None without labels."""
         if batch.labels is None:
             return None
-        return output_losses(self.network(batch.images), batch.labels, kind=self.output_loss).mean()
+        return output_losses(
+            self.network(batch.images), batch.labels, kind=self.rule.output_loss
+        ).mean()
 
     def report(self, scores: Tensor, labels: Tensor, *, residual: float | None = None) -> StepInfo:
         """Say how good the scores of the forward pass were, and how far values settled."""
         return StepInfo(
-            loss=output_losses(scores, labels, kind=self.output_loss).mean().item(),
+            loss=output_losses(scores, labels, kind=self.rule.output_loss).mean().item(),
             n_correct=count_correct(scores, labels),
             settling_residual=residual,
         )

@@ -19,9 +19,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    OUTPUT_LOSSES,
     ClampedLoss,
     OutputLoss,
-    check_output_loss,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
 from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
@@ -29,6 +29,7 @@ from brainscore_lite.learning_rules.predictive_coding.prediction_estimator impor
     check_inference,
     settles,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
 
 
@@ -85,7 +86,7 @@ class PredictiveCoding:
 
     def __post_init__(self) -> None:
         check_inference(self.name, step_size=self.step_size, n_steps=self.n_steps, beta=self.beta)
-        check_output_loss(self.output_loss, rule=self.name)
+        check_choices(self, output_loss=OUTPUT_LOSSES)
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas in which examples do not depend on each other."""
@@ -101,15 +102,11 @@ class PredictiveCoding:
             derivative, or normalises over the batch.
         """
         check_support(self, network)
-        return _PredictiveCodingEstimator(self, cast(Network, network), generator)
+        return _PredictiveCodingEstimator(cast(Network, network), generator, rule=self)
 
 
 class _PredictiveCodingEstimator(PredictionEstimator):
-    def __init__(
-        self, rule: PredictiveCoding, network: Network, generator: torch.Generator
-    ) -> None:
-        super().__init__(network, generator, output_loss=rule.output_loss)
-        self.rule = rule
+    rule: PredictiveCoding
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the gradients of the energy after T steps."""

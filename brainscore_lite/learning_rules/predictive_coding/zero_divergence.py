@@ -17,15 +17,17 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
     check_support,
+    trainable,
 )
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+    OUTPUT_LOSSES,
     OutputLoss,
-    check_output_loss,
     output_errors,
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
     PredictionEstimator,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import black_box, no_chain, support, untrainable
 from brainscore_lite.networks.network import Network
@@ -46,6 +48,11 @@ class ZeroDivergenceInferenceLearning:
     Parameters
     ----------
     output_loss : {"cross_entropy", "squared_error"}
+
+    Raises
+    ------
+    ContractError
+        If the loss is unknown.
 
     References
     ----------
@@ -71,7 +78,7 @@ class ZeroDivergenceInferenceLearning:
     output_loss: OutputLoss = "cross_entropy"
 
     def __post_init__(self) -> None:
-        check_output_loss(self.output_loss, rule=self.name)
+        check_choices(self, output_loss=OUTPUT_LOSSES)
 
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas: there each layer is reached at one step."""
@@ -87,18 +94,11 @@ class ZeroDivergenceInferenceLearning:
             unknown derivative.
         """
         check_support(self, network)
-        return _ZeroDivergenceEstimator(self, cast(Network, network), generator)
+        return _ZeroDivergenceEstimator(cast(Network, network), generator, rule=self)
 
 
 class _ZeroDivergenceEstimator(PredictionEstimator):
-    def __init__(
-        self,
-        rule: ZeroDivergenceInferenceLearning,
-        network: Network,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(network, generator, output_loss=rule.output_loss)
-        self.rule = rule
+    rule: ZeroDivergenceInferenceLearning
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Let layer after layer learn, from the output down, as the error arrives."""
@@ -106,7 +106,7 @@ class _ZeroDivergenceEstimator(PredictionEstimator):
         predictions, values = self.graph.start(batch.images)
         line = {node.area: node for node in self.graph.nodes}
         scores = predictions[self.graph.output].detach()
-        error = output_errors(scores, labels, kind=self.output_loss)
+        error = output_errors(scores, labels, kind=self.rule.output_loss)
         for stage in reversed(stages(self.graph.network)):
             node = line[stage.name]
             below = [values[parent] for parent in self.graph.parents[node]]
@@ -124,8 +124,7 @@ class _ZeroDivergenceEstimator(PredictionEstimator):
         factor: float,
     ) -> tuple[Tensor, ...]:
         """Write the gradients of one layer, and return what its error sends to the values below."""
-        weights = (*stage.connection.parameters(), *stage.area.parameters())
-        trained = [weight for weight in weights if weight.requires_grad]
+        trained = trainable(*stage)
         if not below and not trained:
             return ()
         found = torch.autograd.grad(prediction, [*below, *trained], grad_outputs=error)

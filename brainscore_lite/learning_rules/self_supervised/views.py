@@ -15,7 +15,7 @@ from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
 #: Before the readout: two views of each image, and no labels.
-VIEWS_PHASE = Phase(name="views", labels=False, views=2)
+VIEWS_PHASE = Phase(name="views", labels=False, augmented=False, views=2)
 
 
 def two_views(batch: Batch, *, rule: str) -> Tensor:

@@ -17,11 +17,13 @@ from brainscore_lite.learning_rules.classification import (
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
+    LearningRule,
     ParameterGroup,
     Phase,
     StepInfo,
     Support,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import (
     black_box,
@@ -59,11 +61,9 @@ class Pathway(Protocol):
         """Return the feedback weights."""
 
 
-class TargetRule(Protocol):
+class TargetRule(LearningRule, Protocol):
     """Settings that all rules with targets have; each rule's docstring says what they are."""
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
     @property
     def output_step(self) -> float: ...  # noqa: D102
     @property
@@ -97,9 +97,7 @@ def check_settings(rule: TargetRule) -> None:
     ------
     ContractError
     """
-    for what, value in (("output_step", rule.output_step), ("noise", rule.noise)):
-        if not value > 0:
-            raise ContractError(f"{rule.name}: {what} is {value}, expected a number above 0.")
+    check_positive(rule, "output_step", "noise")
     if rule.feedback_steps < 1:
         raise ContractError(
             f"{rule.name}: feedback_steps is {rule.feedback_steps}, expected at least 1 per batch."
@@ -160,7 +158,13 @@ class TargetEstimator(Estimator):
         return back if self._only_feedback else [*super().parameter_groups(), *back]
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradients of the local losses and of the feedback weights' own loss."""
+        """Write the gradients of the local losses and of the feedback weights' own loss.
+
+        Raises
+        ------
+        ContractError
+            If the batch has no labels.
+        """
         with torch.set_grad_enabled(not self._only_feedback):
             responses = self._responses(batch.images)
         activations = [each.detach() for each in responses]

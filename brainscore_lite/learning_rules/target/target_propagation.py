@@ -17,6 +17,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.target.inverses import Inverse, noise_like
 from brainscore_lite.learning_rules.target.propagation import (
@@ -26,7 +27,6 @@ from brainscore_lite.learning_rules.target.propagation import (
 )
 from brainscore_lite.networks.areas import ACTIVATIONS
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +165,7 @@ class DifferenceTargetPropagation:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.penultimate not in ("gradient", "feedback"):
-            raise ContractError(
-                f"{self.name}: penultimate is '{self.penultimate}', expected 'gradient' or "
-                "'feedback'."
-            )
+        check_choices(self, penultimate=("gradient", "feedback"))
 
     @property
     def makes_local(self) -> frozenset[str]:

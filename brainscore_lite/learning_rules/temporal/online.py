@@ -23,6 +23,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.support import no_elman_network, support, untrainable
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.schema import ContractError
@@ -31,6 +32,7 @@ from brainscore_lite.schema import ContractError
 MOST_UNITS = 64
 
 Supervised = Literal["last", "all"]
+SUPERVISED = ("last", "all")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class RealTimeRecurrentLearning:
     ----------
     supervised : {"last", "all"}
         Steps whose readout has an error e_t: the last, or all (their mean).
+
+    Raises
+    ------
+    ContractError
+        If a setting is none of its choices.
 
     References
     ----------
@@ -66,6 +73,9 @@ class RealTimeRecurrentLearning:
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_choices(self, supervised=SUPERVISED)
 
     def supports(self, architecture: Any) -> Support:
         """Accept an ElmanNetwork of at most `MOST_UNITS` units."""
@@ -108,6 +118,11 @@ class EligibilityTraces:
     supervised : {"last", "all"}
         Steps whose readout has an error e_t: the last, or all (their mean).
 
+    Raises
+    ------
+    ContractError
+        If a setting is none of its choices.
+
     References
     ----------
     Menick et al. (2021), arXiv 2006.07232 (SnAp-1); Bellec et al. (2020),
@@ -128,10 +143,7 @@ class EligibilityTraces:
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def __post_init__(self) -> None:
-        if self.trace not in _CITATIONS:
-            raise ContractError(
-                f"eligibility traces: trace is '{self.trace}', expected one of {list(_CITATIONS)}."
-            )
+        check_choices(self, trace=_CITATIONS, supervised=SUPERVISED)
 
     @property
     def name(self) -> str:

@@ -42,6 +42,11 @@ class BackpropThroughTime:
     horizon : int, optional
         Steps through which errors travel; all by default. With 1, no error travels in time.
 
+    Raises
+    ------
+    ContractError
+        If the horizon is below one step.
+
     References
     ----------
     Werbos (1990), doi:10.1109/5.58337; Williams & Peng (1990), doi:10.1162/neco.1990.2.4.490.
@@ -93,12 +98,12 @@ class BackpropThroughTime:
             If backprop cannot train the network, or it does not run step by step.
         """
         check_support(self, network)
-        return _ThroughTimeEstimator(network, generator, self)
+        return _ThroughTimeEstimator(network, generator, rule=self)
 
 
 class _ThroughTimeEstimator(Estimator):
     def __init__(
-        self, network: nn.Module, generator: torch.Generator, rule: BackpropThroughTime
+        self, network: nn.Module, generator: torch.Generator, *, rule: BackpropThroughTime
     ) -> None:
         super().__init__(network, generator)
         self.rule = rule

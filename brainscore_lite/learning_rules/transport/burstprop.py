@@ -25,6 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
@@ -32,7 +33,6 @@ from brainscore_lite.learning_rules.support import (
 )
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
-    check_scale,
     last_scores,
     sent_back_through,
 )
@@ -102,18 +102,10 @@ class BurstDependent:
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def __post_init__(self) -> None:
-        if not 0 < self.amplitude < math.inf:
-            raise ContractError(
-                f"{self.name}: amplitude is {self.amplitude}, expected a positive number."
-            )
+        check_choices(self, feedback=("random", "symmetric"))
+        check_positive(self, "amplitude", "scale")
         if not 0 < self.p0 < 1:
             raise ContractError(f"{self.name}: p0 is {self.p0}, expected between 0 and 1.")
-        if self.feedback not in ("random", "symmetric"):
-            raise ContractError(
-                f"{self.name}: there is no feedback '{self.feedback}'. Choose 'random' or "
-                "'symmetric'."
-            )
-        check_scale(self.name, self.scale)
 
     @property
     def exactness(self) -> Exactness:

@@ -20,8 +20,8 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
-from brainscore_lite.learning_rules.transport.transported_errors import check_scale
 from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
@@ -72,7 +72,7 @@ class DirectFeedbackAlignment:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport"})
 
     def __post_init__(self) -> None:
-        check_scale(self.name, self.scale)
+        check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas that runs in one step."""
@@ -88,7 +88,7 @@ class DirectFeedbackAlignment:
             stage of unknown derivative.
         """
         check_support(self, network)
-        return _DirectFeedbackEstimator(cast(Network, network), generator, scale=self.scale)
+        return _DirectFeedbackEstimator(cast(Network, network), generator, rule=self)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class DirectRandomTargetProjection:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport", "update_locking"})
 
     def __post_init__(self) -> None:
-        check_scale(self.name, self.scale)
+        check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas that runs in one step."""
@@ -149,7 +149,7 @@ class DirectRandomTargetProjection:
             stage of unknown derivative.
         """
         check_support(self, network)
-        return _TargetProjectionEstimator(cast(Network, network), generator, scale=self.scale)
+        return _TargetProjectionEstimator(cast(Network, network), generator, rule=self)
 
 
 class BroadcastWeights(nn.Module):
@@ -194,9 +194,12 @@ class BroadcastWeights(nn.Module):
 class _DirectFeedbackEstimator(Estimator):
     network: Network
 
-    def __init__(self, network: Network, generator: torch.Generator, *, scale: float) -> None:
+    def __init__(
+        self, network: Network, generator: torch.Generator, *, rule: DirectFeedbackAlignment
+    ) -> None:
         super().__init__(network, generator)
-        self.feedback = BroadcastWeights(network, generator, scale=scale)
+        self.rule = rule
+        self.feedback = BroadcastWeights(network, generator, scale=rule.scale)
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update for the broadcast error."""
@@ -204,17 +207,18 @@ class _DirectFeedbackEstimator(Estimator):
         def broadcast(area: str, error: Tensor, labels: Tensor) -> Tensor:
             return self.feedback.error(area, error)
 
-        return learn_from_broadcast(
-            self.network, batch, broadcast, rule=DirectFeedbackAlignment.name
-        )
+        return learn_from_broadcast(self.network, batch, broadcast, rule=self.rule.name)
 
 
 class _TargetProjectionEstimator(Estimator):
     network: Network
 
-    def __init__(self, network: Network, generator: torch.Generator, *, scale: float) -> None:
+    def __init__(
+        self, network: Network, generator: torch.Generator, *, rule: DirectRandomTargetProjection
+    ) -> None:
         super().__init__(network, generator)
-        self.feedback = BroadcastWeights(network, generator, scale=scale)
+        self.rule = rule
+        self.feedback = BroadcastWeights(network, generator, scale=rule.scale)
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update for the broadcast target."""
@@ -222,9 +226,7 @@ class _TargetProjectionEstimator(Estimator):
         def broadcast(area: str, error: Tensor, labels: Tensor) -> Tensor:
             return self.feedback.target(area, labels) / -len(labels)
 
-        return learn_from_broadcast(
-            self.network, batch, broadcast, rule=DirectRandomTargetProjection.name
-        )
+        return learn_from_broadcast(self.network, batch, broadcast, rule=self.rule.name)
 
 
 def learn_from_broadcast(

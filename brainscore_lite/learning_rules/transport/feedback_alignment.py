@@ -17,10 +17,10 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
-    check_scale,
     follow_error,
 )
 from brainscore_lite.networks.network import Network
@@ -67,7 +67,7 @@ class FeedbackAlignment:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport"})
 
     def __post_init__(self) -> None:
-        check_scale(self.name, self.scale)
+        check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
@@ -83,18 +83,19 @@ class FeedbackAlignment:
             unknown derivative.
         """
         check_support(self, network)
-        return _FeedbackAlignmentEstimator(cast(Network, network), generator, scale=self.scale)
+        return _FeedbackAlignmentEstimator(cast(Network, network), generator, rule=self)
 
 
 class _FeedbackAlignmentEstimator(Estimator):
     network: Network
 
-    def __init__(self, network: Network, generator: torch.Generator, *, scale: float) -> None:
+    def __init__(
+        self, network: Network, generator: torch.Generator, *, rule: FeedbackAlignment
+    ) -> None:
         super().__init__(network, generator)
-        self.feedback = FeedbackWeights(network, generator, scale=scale)
+        self.rule = rule
+        self.feedback = FeedbackWeights(network, generator, scale=rule.scale)
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update for errors that went back through B."""
-        return follow_error(
-            self.network, batch, feedback_of=self.feedback, rule=FeedbackAlignment.name
-        )
+        return follow_error(self.network, batch, feedback_of=self.feedback, rule=self.rule.name)

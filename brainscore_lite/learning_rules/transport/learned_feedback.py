@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.correlation import correlation
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -19,15 +20,15 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
-    check_scale,
     convolution_errors,
     crossed,
     follow_error,
 )
-from brainscore_lite.networks.connections import Connection, Convolution, FullyConnected
+from brainscore_lite.networks.connections import Connection, Convolution
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -82,7 +83,7 @@ class KolenPollack:
     def __post_init__(self) -> None:
         if not 0 <= self.decay < math.inf:
             raise ContractError(f"{self.name}: decay is {self.decay}, expected at least 0.")
-        check_scale(self.name, self.scale)
+        check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
@@ -106,16 +107,16 @@ class _KolenPollackEstimator(Estimator):
 
     def __init__(self, network: Network, generator: torch.Generator, *, rule: KolenPollack) -> None:
         super().__init__(network, generator)
-        self.decay = rule.decay
+        self.rule = rule
         self.feedback = FeedbackWeights(network, generator, scale=rule.scale, learned=True)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return weights with their feedback weights, which decay alike, and the rest."""
-        return tied_groups(self.network, self.feedback, decay=self.decay)
+        return tied_groups(self.network, self.feedback, decay=self.rule.decay)
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the same update for B as for W."""
-        info = follow_error(self.network, batch, feedback_of=self.feedback, rule=KolenPollack.name)
+        info = follow_error(self.network, batch, feedback_of=self.feedback, rule=self.rule.name)
         copy_updates(self.network, self.feedback)
         return info
 
@@ -205,16 +206,12 @@ class WeightMirror:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport"})
 
     def __post_init__(self) -> None:
-        for setting in ("mirror_rate", "decay", "noise", "n_noise", "n_mirror"):
-            value = getattr(self, setting)
-            if not 0 < value < math.inf:
-                raise ContractError(f"{self.name}: {setting} is {value}, expected more than 0.")
+        check_positive(self, "mirror_rate", "decay", "noise", "n_noise", "n_mirror", "scale")
         if self.mirror_rate * self.decay > 1:
             raise ContractError(
                 f"{self.name}: mirror_rate * decay is {self.mirror_rate * self.decay:g}, so B "
                 "would overshoot. Lower one until their product is at most 1."
             )
-        check_scale(self.name, self.scale)
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""
@@ -244,7 +241,7 @@ class _WeightMirrorEstimator(Estimator):
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update for errors that went back through B (engaged mode)."""
-        return follow_error(self.network, batch, feedback_of=self.feedback, rule=WeightMirror.name)
+        return follow_error(self.network, batch, feedback_of=self.feedback, rule=self.rule.name)
 
     def after_step(self, lr: float) -> None:
         """Let every connection pass on noise, and move B towards what it shows (mirror mode)."""
@@ -298,12 +295,8 @@ def correlated(connection: Connection, sent: Tensor, passed_on: Tensor) -> Tenso
         For x of independent entries of variance 1 and y = op(x) it is the weight on average.
     """
     op = connection.op
-    if isinstance(op, FullyConnected):
-        return passed_on.t() @ sent.flatten(1) / len(sent)
-    if not isinstance(op, Convolution):
-        with torch.enable_grad():  # windows with weights of their own: each tap sees one place
-            weight = op.weight.detach().requires_grad_()
-            return torch.autograd.grad(op(sent, weight), weight, passed_on)[0] / len(sent)
+    if not isinstance(op, Convolution):  # each tap sees one place
+        return correlation(op, sent, passed_on) / len(sent)
     geometry = (op.stride, op.padding)
     _, total = convolution_errors(
         passed_on, sent, op.weight, geometry=geometry, wanted=(False, True)

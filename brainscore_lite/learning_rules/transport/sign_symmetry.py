@@ -17,9 +17,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
-    check_scale,
     crossed,
     follow_error,
     initial_deviation,
@@ -27,7 +27,6 @@ from brainscore_lite.learning_rules.transport.transported_errors import (
 )
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 Variant = Literal["usf", "brsf", "frsf"]
 VARIANTS: tuple[Variant, ...] = ("usf", "brsf", "frsf")
@@ -78,12 +77,8 @@ class SignSymmetry:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ContractError(
-                f"sign symmetry: there is no variant '{self.variant}'. Choose one of: "
-                f"{', '.join(VARIANTS)}."
-            )
-        check_scale(self.name, self.scale)
+        check_choices(self, variant=VARIANTS)
+        check_positive(self, "scale")
 
     @property
     def name(self) -> str:

@@ -28,7 +28,6 @@ from brainscore_lite.networks.connections import (
 )
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Answer, Carry, Network
-from brainscore_lite.schema import ContractError
 
 #: The weight, of the shape of the connection's own, through which an error crosses a connection.
 FeedbackOf = Callable[[Connection], Tensor]
@@ -203,17 +202,6 @@ def normal(like: Tensor, generator: torch.Generator, *, deviation: float) -> Ten
     """Draw a tensor of the shape, dtype and device of another from N(0, deviation^2)."""
     drawn = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
     return drawn.mul_(deviation).to(like.device)
-
-
-def check_scale(rule: str, scale: float) -> None:
-    """Refuse a scale of feedback weights that is not a positive number.
-
-    Raises
-    ------
-    ContractError
-    """
-    if not 0 < scale < math.inf:
-        raise ContractError(f"{rule}: scale is {scale}, expected a positive number.")
 
 
 class FeedbackWeights(nn.Module):

@@ -19,13 +19,18 @@ States = dict[str, Tensor]
 
 @pytest.fixture
 def settling() -> Callable[..., Network]:
-    """Build a convolutional and two dense areas whose feedback is weak enough to converge fast."""
+    """Build a convolutional and two other areas whose feedback is weak enough to converge fast.
 
-    def build(activation: str = "tanh", *, scale: float = 0.3) -> Network:
+    The second is dense, or has windows with weights of their own.
+    """
+
+    def build(activation: str = "tanh", *, scale: float = 0.3, windows: bool = False) -> Network:
         settings = ConvNet(
             areas=(
                 Area("V1", 4, pool_out=Pool("average", 2), activation=activation),
-                Dense("V4", 8, activation=activation),
+                Area("V4", 3, stride=2, shared=False, activation=activation)
+                if windows
+                else Dense("V4", 8, activation=activation),
                 Dense("IT", 8, activation=activation),
             ),
             n_classes=3,

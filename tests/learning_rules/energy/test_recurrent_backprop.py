@@ -33,6 +33,15 @@ def test_is_bptt_through_endless_time(
     assert defined.distance(found, true) < 1e-10
 
 
+def test_errors_settle_through_local_receptive_fields(
+    settling: Build, few: Batch, defined: SimpleNamespace
+) -> None:
+    network = settling(windows=True)
+    rule = AlmeidaPineda(free_steps=80, error_steps=60)
+    found = defined.written(rule.bind(network, GENERATOR), few)
+    assert defined.distance(found, defined.bptt(network, few, "cross_entropy", 60)) < 1e-10
+
+
 @each_objective
 @pytest.mark.parametrize("n_steps", [4, 7])
 def test_each_step_of_the_errors_is_a_step_of_bptt(

@@ -5,8 +5,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainscore_lite.learning_rules import Batch, PrincipalComponents, UnsupportedNetworkError
+from brainscore_lite.learning_rules import (
+    BCM,
+    Batch,
+    LatentPredictiveLearning,
+    LearningRule,
+    PrincipalComponents,
+    SoftHebb,
+    UnsupportedNetworkError,
+)
 from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.black_box import put_black_box
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network
@@ -142,6 +151,22 @@ def test_refuses_what_is_no_chain() -> None:
         support = PrincipalComponents().supports(architecture)
         assert not support.ok
         assert "'backprop'" in support.reason
+
+
+@pytest.mark.parametrize("rule", [PrincipalComponents(), SoftHebb(), BCM()])
+def test_refuses_weights_that_see_one_place_alone(rule: LearningRule) -> None:
+    windows = ConvNet(areas=(Area("V1", 4, shared=False),), n_classes=2, image_size=8)
+    reason = rule.supports(windows).reason
+    assert reason.startswith("area 'V1' has shared=False, but the rule averages what one weight")
+    assert LatentPredictiveLearning().supports(windows).ok
+    assert reason.endswith(f"or use '{LatentPredictiveLearning.name}'.")
+
+
+@pytest.mark.parametrize("rule", [PrincipalComponents(), SoftHebb(), BCM()])
+def test_only_the_readout_needs_a_derivative(rule: LearningRule) -> None:
+    assert rule.supports(put_black_box(linear(3), "units", torch.sign)).ok
+    reason = rule.supports(put_black_box(linear(3), "readout", torch.sign)).reason
+    assert reason.startswith("area 'readout' is to be trained and ends in a black box")
 
 
 def test_bind_refuses_frozen_networks() -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from brainscore_lite.learning_rules import Batch, Estimator, SoftHebb
 from brainscore_lite.learning_rules.hebbian import PUBLISHED_CNN, SOFTHEBB_CNN, SOFTHEBB_MLP
+from brainscore_lite.learning_rules.hebbian.softhebb_networks import DENSE_SOFTHEBB, MIXTURE_MLP
 from brainscore_lite.networks.areas import ACTIVATIONS, Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
@@ -241,13 +242,31 @@ def test_refuses_settings_without_meaning(settings: dict[str, Any]) -> None:
 
 
 def test_the_published_networks_are_supported() -> None:
-    for network in (SOFTHEBB_CNN, SOFTHEBB_MLP):
-        assert PUBLISHED_CNN.supports(network).ok
+    assert PUBLISHED_CNN.supports(SOFTHEBB_CNN).ok
+    assert MIXTURE_MLP.supports(SOFTHEBB_MLP).ok
     network = SOFTHEBB_CNN.build(torch.Generator())
     estimator = ready(PUBLISHED_CNN, network)
     assert [len(p.parameters) for p in estimator.parameter_groups()] == [1, 1, 1]
     norms = weight_of(network, "conv1->conv2").flatten(1).norm(dim=1)
     assert torch.allclose(norms, torch.full((384,), 25.0))
+
+
+def test_settings_for_dense_areas_keep_bounded_units_within_their_bounds() -> None:
+    """And the defaults, which are those of convolutions, do not."""
+    areas = (Dense("hidden", 32, activation="clipped_relu"),)
+    settings = ConvNet(areas=areas, n_classes=2, image_size=28, in_channels=1)
+    generator = torch.Generator().manual_seed(7)
+    prototypes = torch.rand(8, 1, 7, 7, generator=generator).double()
+    which = torch.randint(8, (256,), generator=generator)
+    images = prototypes.repeat_interleave(4, 2).repeat_interleave(4, 3)[which]
+    images += 0.1 * torch.randn(images.shape, generator=generator).double()
+    saturated = []
+    for rule in (DENSE_SOFTHEBB, SoftHebb()):
+        network = settings.build(torch.Generator().manual_seed(1)).double()
+        steps(ready(rule, network), images, lr=rule.lrs[0], n_steps=150)
+        *_, answers = network.run(images)
+        saturated.append((answers["hidden"] >= 1).double().mean().item())
+    assert saturated[0] < 0.1 < saturated[1]
 
 
 def test_norms_of_batches_take_in_no_more_while_the_readout_learns() -> None:

@@ -139,7 +139,10 @@ def test_refuses_norms_that_noise_cannot_train() -> None:
     [
         ({"sigma": 0.0}, r"reward_modulated_hebb: sigma is 0\.0, expected a number above 0\."),
         ({"rate": 2.0}, r"reward_modulated_hebb: rate is 2\.0, expected a number from 0 to 1\."),
-        ({"reward": "juice"}, r"reward is 'juice', expected one of \['correct', 'log_likelihood'"),
+        (
+            {"reward": "juice"},
+            r"reward is 'juice', which is unknown\. Choose one of: correct, log_likelihood\.",
+        ),
     ],
 )
 def test_refuses_settings_out_of_range(settings: dict, sentence: str) -> None:

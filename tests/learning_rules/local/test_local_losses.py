@@ -231,7 +231,7 @@ def test_only_the_heads_of_its_loss_exist(tiny: nn.Module) -> None:
 def test_refusals(tiny: nn.Module, toy: Batch) -> None:
     with pytest.raises(ContractError, match="local_losses_sim: the batch has no labels"):
         bound(tiny, "sim")(Batch(toy.images), nothing)
-    with pytest.raises(ContractError, match="loss is 'both', expected one of"):
+    with pytest.raises(ContractError, match="loss is 'both', which is unknown"):
         LocalLosses(loss="both")  # type: ignore[arg-type]
     with pytest.raises(ContractError, match=r"similarity_weight is 1\.5, expected a number from 0"):
         LocalLosses(similarity_weight=1.5)

@@ -352,8 +352,11 @@ def test_refuses_what_is_no_graph_of_areas() -> None:
     [
         ({"sigma": 0.0}, r"node_perturbation: sigma is 0\.0, expected a number above 0\."),
         ({"n_samples": 0}, r"node_perturbation: n_samples is 0, expected at least 1\."),
-        ({"baseline": "mean"}, r"baseline is 'mean', expected one of \['example', 'batch', 'none'"),
-        ({"eligibility": "late"}, r"eligibility is 'late', expected one of \['clean', 'noisy'\]"),
+        (
+            {"baseline": "mean"},
+            r"baseline is 'mean', which is unknown\. Choose one of: example, batch, none\.",
+        ),
+        ({"eligibility": "late"}, "eligibility is 'late', which is unknown"),
     ],
 )
 def test_refuses_settings_out_of_range(settings: dict, sentence: str) -> None:

@@ -387,7 +387,7 @@ def test_refuses_unlabelled_training_and_other_unknown_settings(
 ) -> None:
     with pytest.raises(ContractError, match=r"target_propagation: the batch has no labels"):
         bound(TargetPropagation(), tiny)(Batch(toy.images), lambda: None)
-    with pytest.raises(ContractError, match="penultimate is 'none', expected 'gradient' or"):
+    with pytest.raises(ContractError, match="penultimate is 'none', which is unknown"):
         DifferenceTargetPropagation(penultimate="none")  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="damping is -1, expected a number of at least 0"):
         DirectDifferenceTargetPropagation(damping=-1)

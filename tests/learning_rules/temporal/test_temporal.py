@@ -226,7 +226,7 @@ def test_refuses_what_it_cannot_train(tiny: nn.Module) -> None:
         BackpropThroughTime().bind(foreign, generator)
     with pytest.raises(ContractError, match="horizon is 0, expected at least 1 step"):
         BackpropThroughTime(horizon=0)
-    with pytest.raises(ContractError, match="trace is 'kernel', expected one of"):
+    with pytest.raises(ContractError, match="trace is 'kernel', which is unknown"):
         EligibilityTraces("kernel")
     with pytest.raises(ContractError, match="at least one unit"):
         ElmanNetwork(0, 2, generator=generator, preprocessing=EYE)

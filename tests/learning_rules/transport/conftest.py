@@ -46,6 +46,19 @@ def cnn(activation: str = "clipped_relu") -> Network:
     ).build(torch.Generator().manual_seed(0))
 
 
+def windows(activation: str = "tanh") -> Network:
+    """Local receptive fields that errors cross, with stride, padding and pooling."""
+    return ConvNet(
+        areas=(
+            Area("V1", 4, activation=activation),
+            Area("V2", 5, stride=2, shared=False, activation=activation),
+            Area("V4", 3, pool_in=Pool("average", 2), shared=False, activation=activation),
+        ),
+        n_classes=N_CLASSES,
+        image_size=IMAGE_SIZE,
+    ).build(torch.Generator().manual_seed(0))
+
+
 def recurrent(activation: str = "tanh") -> Network:
     """Lateral and feedback connections over three steps, two connections with one weight."""
     generator = torch.Generator().manual_seed(0)
@@ -72,12 +85,12 @@ def recurrent(activation: str = "tanh") -> Network:
     return Network("recurrent", areas, connections=connections, preprocessing=eye, n_steps=3)
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "recurrent": recurrent}
+NETWORKS = {"mlp": mlp, "cnn": cnn, "windows": windows, "recurrent": recurrent}
 
 
 @pytest.fixture
 def make_network() -> Callable[..., Network]:
-    """Build "mlp", "cnn" or "recurrent" in float64, its biases away from 0."""
+    """Build "mlp", "cnn", "windows" or "recurrent" in float64, its biases away from 0."""
 
     def make(name: str, *activation: str) -> Network:
         network = NETWORKS[name](*activation).double()

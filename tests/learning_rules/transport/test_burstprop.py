@@ -155,10 +155,13 @@ def test_refuses_what_cannot_be_a_rate(make_network: Callable[..., Network]) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"amplitude": 0.0}, r"amplitude is 0\.0, expected a positive number\."),
+        ({"amplitude": 0.0}, r"amplitude is 0\.0, expected a number above 0\."),
         ({"p0": 1.0}, r"p0 is 1\.0, expected between 0 and 1\."),
-        ({"feedback": "none"}, r"there is no feedback 'none'\. Choose 'random' or 'symmetric'\."),
-        ({"scale": 0}, "scale is 0, expected a positive number"),
+        (
+            {"feedback": "none"},
+            r"feedback is 'none', which is unknown\. Choose one of: random, symmetric\.",
+        ),
+        ({"scale": 0}, "scale is 0, expected a number above 0"),
     ],
 )
 def test_refuses_settings_out_of_range(settings: dict, message: str) -> None:

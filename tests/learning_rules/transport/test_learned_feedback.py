@@ -17,7 +17,13 @@ from brainscore_lite.learning_rules import (
     WeightMirror,
 )
 from brainscore_lite.learning_rules.transport.learned_feedback import correlated
-from brainscore_lite.networks.connections import Connection, Convolution, FullyConnected
+from brainscore_lite.networks.connections import (
+    Connection,
+    Convolution,
+    FullyConnected,
+    LocallyConnected,
+    Operation,
+)
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 from brainscore_lite.training import TrainingConfig
@@ -196,12 +202,11 @@ def test_weights_that_are_not_trained_keep_their_feedback(
         (Convolution((3, 2, 3, 3), padding=1), (5, 5)),
         (Convolution((3, 2, 3, 3), padding=0), (5, 5)),
         (Convolution((3, 2, 5, 5), padding=2, stride=2), (6, 6)),
+        (LocallyConnected((2, 2), (3, 2, 3, 3), stride=2), (5, 5)),
     ],
-    ids=["dense", "padded", "valid", "strided"],
+    ids=["dense", "padded", "valid", "strided", "windows"],
 )
-def test_correlation_of_white_noise_is_the_weight(
-    op: Convolution | FullyConnected, places: tuple[int, ...]
-) -> None:
+def test_correlation_of_white_noise_is_the_weight(op: Operation, places: tuple[int, ...]) -> None:
     """Exact for patterns whose correlations are exactly white: sqrt(n) times the n unit vectors."""
     generator = torch.Generator().manual_seed(0)
     op = op.double()
@@ -279,9 +284,9 @@ def test_refuses_what_is_no_graph_of_areas(rule: LearningRule) -> None:
 def test_refuses_settings_out_of_range() -> None:
     with pytest.raises(ContractError, match=r"^kolen_pollack: decay is -1, expected at least 0\."):
         KolenPollack(decay=-1)
-    with pytest.raises(ContractError, match=r"^kolen_pollack: scale is 0, expected a positive"):
+    with pytest.raises(ContractError, match=r"^kolen_pollack: scale is 0, expected a number"):
         KolenPollack(scale=0)
-    with pytest.raises(ContractError, match=r"^weight_mirror: n_mirror is 0, expected more than 0"):
+    with pytest.raises(ContractError, match=r"^weight_mirror: n_mirror is 0, expected a number"):
         WeightMirror(n_mirror=0)
     with pytest.raises(
         ContractError, match=r"^weight_mirror: mirror_rate \* decay is 2, so B would overshoot\."
