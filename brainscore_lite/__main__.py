@@ -278,9 +278,10 @@ def train(
 
     recipe = DIGITS_RECIPE if images in ("digits", "mnist") else RECIPE  # digits are not mirrored
     asked = {"epochs": epochs, "optimizer": optimizer, "lr": lr, "batch_size": batch_size}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     config = replace(
         recipe,
-        **{name: value for name, value in asked.items() if value is not None},
+        **given,
         target_accuracy=target_accuracy,
         validation_fraction=0.0 if target_accuracy is None else VALIDATION_FRACTION,
         seed=seed,

@@ -24,7 +24,13 @@ from brainscore_lite.learning_rules.linear_readout import (
     readout_group,
     train_readout,
 )
-from brainscore_lite.learning_rules.support import no_graph_of_areas, support, untrainable
+from brainscore_lite.learning_rules.support import (
+    no_graph_of_areas,
+    support,
+    trained_black_box,
+    untrainable,
+)
+from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
 
@@ -52,8 +58,12 @@ class RandomFeatures:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def supports(self, architecture: Any) -> Support:
-        """Accept any graph of areas."""
-        return support(untrainable(architecture), no_graph_of_areas(architecture))
+        """Accept any graph of areas whose readout is no black box."""
+        return support(
+            untrainable(architecture),
+            no_graph_of_areas(architecture),
+            trained_black_box(architecture, {READOUT}),
+        )
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, whose readout is trained in place.
@@ -61,7 +71,8 @@ class RandomFeatures:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, or has no trainable weights.
+            If the network is no graph of areas, has no trainable weights, or its readout is a black
+            box.
         """
         check_support(self, network)
         return _RandomFeaturesEstimator(cast(Network, network), generator)

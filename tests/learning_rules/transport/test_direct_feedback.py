@@ -238,7 +238,9 @@ def test_refuses_what_is_no_graph_of_areas(rule: LearningRule) -> None:
 
 @each_rule
 def test_refuses_a_scale_that_is_not_positive(rule: LearningRule) -> None:
-    with pytest.raises(ContractError, match=rf"^{rule.name}: scale is 0, expected a number above 0"):
+    with pytest.raises(
+        ContractError, match=rf"^{rule.name}: scale is 0, expected a number above 0"
+    ):
         type(rule)(scale=0)
 
 
