@@ -23,6 +23,7 @@ from torch import nn
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
+from brainscore_lite.learning_rules.hebbian import SOFTHEBB_CNN, SOFTHEBB_MLP
 from brainscore_lite.networks.architectures import ARCHITECTURES, INK, MATCHED_MLP
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
@@ -64,8 +65,13 @@ def _mlp(name: str, *widths: int, activation: str = "relu") -> ConvNet:
     )
 
 
-def _elman(generator: torch.Generator) -> nn.Module:
-    return ElmanNetwork(64, 10, generator=generator, preprocessing=INK, tau=2.0, name="elman_64")
+def _elman(n_units: int) -> Callable[[torch.Generator], nn.Module]:
+    def make(generator: torch.Generator) -> nn.Module:
+        return ElmanNetwork(
+            n_units, 10, generator=generator, preprocessing=INK, tau=2.0, name=f"elman_{n_units}"
+        )
+
+    return make
 
 
 #: Networks of the analyses beside the ready-made ones. `matched_v1_it` is the CIFAR-10 network that
@@ -92,7 +98,18 @@ NETWORKS: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
         _mlp("tanh_mlp_half", 256, 256, activation="tanh"), initial_gain=0.5
     ),
     "sigmoid_mlp": _mlp("sigmoid_mlp", 256, 256, activation="sigmoid"),
-    "elman_64": _elman,
+    "elman_16": _elman(16),
+    "elman_64": _elman(64),
+    "softhebb_mlp": SOFTHEBB_MLP,
+    # The first two of the three areas of Journe et al. (2023), a third as wide.
+    "softhebb_cnn_32_128": dataclasses.replace(
+        SOFTHEBB_CNN,
+        areas=tuple(
+            dataclasses.replace(area, channels=channels)
+            for area, channels in zip(SOFTHEBB_CNN.areas, (32, 128), strict=False)
+        ),
+        name="softhebb_cnn_32_128",
+    ),
 }
 
 

@@ -7,6 +7,8 @@ from brainscore_lite.learning_rules.hebbian.latent_predictive_learning import (
 from brainscore_lite.learning_rules.hebbian.principal_components import PrincipalComponents
 from brainscore_lite.learning_rules.hebbian.softhebb import SoftHebb
 from brainscore_lite.learning_rules.hebbian.softhebb_networks import (
+    DENSE_SOFTHEBB,
+    MIXTURE_MLP,
     PUBLISHED_CNN,
     SOFTHEBB_CNN,
     SOFTHEBB_MLP,
@@ -15,6 +17,8 @@ from brainscore_lite.learning_rules.hebbian.three_factor import RewardModulatedH
 
 __all__ = [
     "BCM",
+    "DENSE_SOFTHEBB",
+    "MIXTURE_MLP",
     "PUBLISHED_CNN",
     "SOFTHEBB_CNN",
     "SOFTHEBB_MLP",
