@@ -30,6 +30,7 @@ from brainscore_lite.datasets.image_sets import ImageDataset
 from brainscore_lite.figures import CONTROL_COLOUR, OKABE_ITO
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule, NodePerturbation
 from brainscore_lite.networks import ConvNet, Dense, Network, put_black_box
+from brainscore_lite.networks.architectures import INK
 from brainscore_lite.seeding import torch_generator
 from brainscore_lite.training import TrainingConfig, fit
 
@@ -48,6 +49,7 @@ NETWORK = ConvNet(
     n_classes=10,
     image_size=28,
     in_channels=1,
+    preprocessing=INK,
     name="staged_mlp",
 )
 

@@ -29,6 +29,7 @@ from brainscore_lite.figures import OKABE_ITO, save_figure
 from brainscore_lite.learning_rules.predictive_coding.clamped_output import ClampedLoss
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
+from brainscore_lite.networks.architectures import INK
 from brainscore_lite.networks.areas import Dense
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network, Node
@@ -40,6 +41,7 @@ NETWORK = ConvNet(
     n_classes=10,
     image_size=28,
     in_channels=1,
+    preprocessing=INK,
     name="stream_mlp",
 )
 #: By condition: rule, whether values are carried over from image to image, steps of inference.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from brainscore_lite.training.settings import TrainingConfig
 
 #: A layer whose weights moved by less than this share of their norm counts as hardly trained.
 LEAST_WEIGHT_CHANGE = 0.1
+#: One whose weights moved by more than this many times their norm was carried away by its steps:
+#: what training leaves otherwise is about its size.
+MOST_WEIGHT_CHANGE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,14 @@ class Card:
             found.append(
                 f"effectively untrained: the weights of {', '.join(still)} moved by less than "
                 f"{LEAST_WEIGHT_CHANGE:.0%} of their norm"
+            )
+        far = [
+            n for n, moved in self.weight_change.items() if MOST_WEIGHT_CHANGE < moved < math.inf
+        ]
+        if far:
+            found.append(
+                f"carried away: the weights of {', '.join(far)} moved by more than "
+                f"{MOST_WEIGHT_CHANGE:.0f} times their norm; lower the learning rate"
             )
         return tuple(found)
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import re
 import typing
 from collections.abc import Callable
@@ -157,6 +158,28 @@ def test_refuses_a_choice_that_there_is_not(rule: LearningRule) -> None:
     for setting in words:
         with pytest.raises(ContractError, match=f"{setting} is 'swirl', which is unknown"):
             dataclasses.replace(rule, **{setting: "swirl"})
+
+
+@each_rule
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_refuses_what_is_no_number(rule: LearningRule, value: float) -> None:
+    """Every setting that is a number of one kind."""
+    hints = typing.get_type_hints(type(rule))
+    kinds = {f.name: hints[f.name] for f in dataclasses.fields(rule)}
+    for setting in (name for name, kind in kinds.items() if kind in (float, int)):
+        with pytest.raises(ContractError, match=f"{setting} "):
+            dataclasses.replace(rule, **{setting: value})
+
+
+@each_rule
+def test_asks_for_labels_where_its_features_learn_from_them(
+    rule: LearningRule, network: nn.Module
+) -> None:
+    """The readout, which every rule without labels trains at the end, does not count."""
+    phases = bound(rule, network).phases()
+    features = [phase for phase in phases if phase.name != "readout" and phase.epochs != 0]
+    if rule.name not in ("untrained", "random_features"):
+        assert ("labels" in rule.requires) == any(phase.labels for phase in features)
 
 
 @each_rule
@@ -340,7 +363,13 @@ def test_layers_do_not_wait_for_those_above_where_claimed(
             assert torch.equal(before[name], after[name]), name
 
 
-@those(lambda rule: "weight_transport" in rule.makes_local)
+#: Rules that try their noise out on the forward weights, and send nothing back through them.
+TRY_NOISE_OUT = (
+    "weight_perturbation", "node_perturbation", "forward_gradient", "reward_modulated_hebb",
+)  # fmt: skip
+
+
+@those(lambda rule: "weight_transport" in rule.makes_local and rule.name not in TRY_NOISE_OUT)
 def test_feedback_does_not_read_the_forward_weights_where_claimed(
     rule: LearningRule, network: nn.Module, toy: Batch, given: Given
 ) -> None:

@@ -24,7 +24,7 @@ from brainscore_lite.learning_rules.linear_readout import (
     readout_group,
     train_readout,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
@@ -105,11 +105,9 @@ class RestrictedBoltzmannMachine:
 
     def __post_init__(self) -> None:
         check_choices(self, visible=("gaussian", "bernoulli"))
-        for field in ("n_steps", "n_chains"):
-            if getattr(self, field) < 1:
-                raise ContractError(
-                    f"{self.name}: {field} is {getattr(self, field)}, expected at least 1."
-                )
+        check_positive(self, "lr")
+        check_counts(self, "n_steps", "n_chains")
+        check_counts(self, "epochs", least=0)
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_positive
+from brainscore_lite.learning_rules.settings import check_counts, check_positive
 from brainscore_lite.networks.network import Network
 
 
@@ -72,7 +72,8 @@ class ContrastiveHebbian:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_positive(self, "gamma", "free_steps", "clamped_steps")
+        check_positive(self, "gamma")
+        check_counts(self, "free_steps", "clamped_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas with bounded activations and without norms."""
@@ -135,7 +136,8 @@ class GeneRec:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_positive(self, "gamma", "free_steps", "clamped_steps")
+        check_positive(self, "gamma")
+        check_counts(self, "free_steps", "clamped_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas with bounded activations and without norms."""

@@ -21,7 +21,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
@@ -77,7 +77,8 @@ class CoupledLearning:
 
     def __post_init__(self) -> None:
         check_choices(self, variant=VARIANTS)
-        check_positive(self, "beta", "free_steps", "clamped_steps")
+        check_positive(self, "beta")
+        check_counts(self, "free_steps", "clamped_steps")
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, HOLOMORPHIC_ACTIVATIONS
 from brainscore_lite.networks.network import Network
@@ -99,7 +99,8 @@ class EquilibriumPropagation:
 
     def __post_init__(self) -> None:
         check_choices(self, nudging=NUDGINGS, objective=OBJECTIVES)
-        check_positive(self, "beta", "free_steps", "nudged_steps")
+        check_positive(self, "beta")
+        check_counts(self, "free_steps", "nudged_steps")
         if self.n_points < 2:
             raise ContractError(
                 f"{self.name}: n_points is {self.n_points}, expected at least 2 points of a circle."

@@ -22,7 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_counts
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network
@@ -73,7 +73,7 @@ class AlmeidaPineda:
 
     def __post_init__(self) -> None:
         check_choices(self, objective=OBJECTIVES)
-        check_positive(self, "free_steps", "error_steps")
+        check_counts(self, "free_steps", "error_steps")
 
     def supports(self, architecture: Any) -> Support:
         """Accept bounded activations without norms and maxima, in any feedforward graph."""

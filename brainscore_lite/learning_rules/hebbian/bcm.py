@@ -23,7 +23,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_counts, check_positive
 from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ class BCM:
     epochs : int
         Through the images, without labels.
 
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Bienenstock, Cooper & Munro (1982), doi:10.1523/JNEUROSCI.02-01-00032.1982. Law & Cooper (1994),
@@ -83,6 +90,14 @@ class BCM:
     makes_local: ClassVar[frozenset[str]] = frozenset(
         {"weight_transport", "separate_error", "distinct_phases", "update_locking", "derivatives"}
     )
+
+    def __post_init__(self) -> None:
+        check_positive(self, "lr", "threshold_rate")
+        check_counts(self, "epochs", least=0)
+        if self.threshold_rate > 1:
+            raise ContractError(
+                f"{self.name}: threshold_rate is {self.threshold_rate}, expected at most 1."
+            )
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas without local receptive fields."""

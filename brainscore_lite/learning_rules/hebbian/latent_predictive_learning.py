@@ -20,6 +20,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     trainable,
 )
 from brainscore_lite.learning_rules.linear_readout import readout_group
+from brainscore_lite.learning_rules.settings import check_counts, check_not_negative, check_positive
 from brainscore_lite.learning_rules.stages import Stage
 from brainscore_lite.learning_rules.support import normalised_by, trained_black_box
 from brainscore_lite.networks.network import Network
@@ -53,6 +54,11 @@ class LatentPredictiveLearning:
     epochs : int, optional
         Without labels; those of the training configuration by default.
 
+    Raises
+    ------
+    ContractError
+        If a setting is out of its range.
+
     References
     ----------
     Halvagal & Zenke (2023), doi:10.1038/s41593-023-01460-y.
@@ -78,6 +84,12 @@ class LatentPredictiveLearning:
     makes_local: ClassVar[frozenset[str]] = frozenset(
         {"weight_transport", "separate_error", "distinct_phases", "update_locking"}
     )
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "predictive", "hebbian", "decorrelation")
+        check_positive(self, "epsilon")
+        if self.epochs is not None:
+            check_counts(self, "epochs", least=0)
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas without batch normalisation."""

@@ -21,7 +21,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.networks.network import Network
 
 _SOURCES = {
@@ -56,7 +56,7 @@ class PrincipalComponents:
     Raises
     ------
     ContractError
-        If the deflation is unknown.
+        If a setting is out of its range.
 
     References
     ----------
@@ -83,6 +83,8 @@ class PrincipalComponents:
 
     def __post_init__(self) -> None:
         check_choices(self, deflation=_SOURCES)
+        check_positive(self, "lr")
+        check_counts(self, "epochs", least=0)
 
     @property
     def name(self) -> str:

@@ -24,7 +24,12 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import (
+    check_choices,
+    check_counts,
+    check_not_negative,
+    check_positive,
+)
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -117,10 +122,14 @@ class SoftHebb:
         check_choices(self, biases=("standardise", "prior", "none"))
         for field in ("lrs", "inverse_temperatures"):
             values = getattr(self, field)
-            if not values or min(values) <= 0:
+            if not isinstance(values, tuple) or not values or not all(each > 0 for each in values):
                 raise ContractError(
-                    f"softhebb: {field} is {values}, expected one positive number or more, by area."
+                    f"softhebb: {field} is {values}, expected a tuple of one positive number or "
+                    "more, by area."
                 )
+        check_positive(self, "radius", *(["initial_norm"] if self.initial_norm is not None else []))
+        check_not_negative(self, "norm_power")
+        check_counts(self, "epochs", least=0)
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas without local receptive fields."""

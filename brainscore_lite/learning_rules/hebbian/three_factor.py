@@ -81,7 +81,7 @@ class RewardModulatedHebb:
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset(
-        {"separate_error", "distinct_phases", "derivatives"}
+        {"weight_transport", "separate_error", "distinct_phases", "derivatives"}
     )
 
     def __post_init__(self) -> None:

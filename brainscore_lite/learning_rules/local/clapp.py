@@ -17,7 +17,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts
 from brainscore_lite.networks.network import Network
 
 
@@ -51,7 +51,7 @@ class CLAPP:
     Raises
     ------
     ContractError
-        If a setting is none of its choices.
+        If a setting is out of its range.
 
     References
     ----------
@@ -72,10 +72,11 @@ class CLAPP:
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner 2021, arXiv 2010.08262"
     exactness: ClassVar[Exactness] = "none"
     ngrad: ClassVar[bool] = False
-    requires: ClassVar[frozenset[str]] = frozenset({"labels", "views"})
+    requires: ClassVar[frozenset[str]] = frozenset({"views"})
 
     def __post_init__(self) -> None:
         check_choices(self, retrodiction=("learned", "transposed"), saccades=("sampled", "both"))
+        check_counts(self, "pooled_units")
 
     @property
     def makes_local(self) -> frozenset[str]:

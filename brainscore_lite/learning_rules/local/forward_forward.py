@@ -20,9 +20,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
-    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
+    check_goodness,
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_labels import (
@@ -43,7 +43,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     threshold_for,
     weights_of,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_not_negative
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import areas_of
 from brainscore_lite.networks.areas import Area
@@ -90,7 +90,7 @@ class ForwardForward:
     Raises
     ------
     ContractError
-        If a setting is none of its choices.
+        If a setting is out of its range.
 
     References
     ----------
@@ -127,11 +127,12 @@ class ForwardForward:
         check_choices(
             self,
             labels_as=("automatic", "pixels", "waves"),
-            goodness=GOODNESS_KINDS,
             negatives=("random", "hard"),
             prediction=("goodness", "readout"),
             probed=PROBED,
         )
+        check_not_negative(self, "peer_normalisation")
+        check_goodness(self)
 
     @property
     def makes_local(self) -> frozenset[str]:

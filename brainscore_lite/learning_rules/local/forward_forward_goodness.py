@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.learning_rule import LearningRule
+from brainscore_lite.learning_rules.settings import check_choices, check_positive
 from brainscore_lite.schema import ContractError
 
 GoodnessKind = Literal["sum_of_squares", "mean_of_squares", "absolute", "t_density"]
@@ -36,6 +38,19 @@ def normalised(activations: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(activations.flatten(1), dim=1)
     scale = n_units**0.5 / length.clamp_min(_SILENT * n_units**0.5)
     return activations * scale.view(-1, *[1] * (activations.ndim - 1))
+
+
+def check_goodness(rule: LearningRule) -> None:
+    """Refuse a kind of goodness that there is not, or a threshold or temperature out of range.
+
+    Raises
+    ------
+    ContractError
+    """
+    check_choices(rule, goodness=GOODNESS_KINDS)
+    for setting in ("threshold", "temperature"):
+        if getattr(rule, setting) is not None:
+            check_positive(rule, setting)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     trainable,
 )
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
-    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
+    check_goodness,
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_labels import wrong_labels
@@ -109,7 +109,8 @@ class RecurrentForwardForward:
     probed: Probed = "normalised"
 
     def __post_init__(self) -> None:
-        check_choices(self, goodness=GOODNESS_KINDS, probed=PROBED)
+        check_choices(self, probed=PROBED)
+        check_goodness(self)
         if not 1 <= self.first_counted <= self.last_counted <= self.n_iterations:
             raise ContractError(
                 f"forward_forward_recurrent: iterations {self.first_counted} to "

@@ -22,9 +22,9 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
-    GOODNESS_KINDS,
     Goodness,
     GoodnessKind,
+    check_goodness,
     normalised,
 )
 from brainscore_lite.learning_rules.local.forward_forward_layers import (
@@ -38,7 +38,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     threshold_for,
     weights_of,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_not_negative
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.networks.model import Step, device_of
 from brainscore_lite.networks.network import Network
@@ -107,7 +107,10 @@ class UnsupervisedForwardForward:
     probed: Probed = "normalised"
 
     def __post_init__(self) -> None:
-        check_choices(self, goodness=GOODNESS_KINDS, probed=PROBED)
+        check_choices(self, probed=PROBED)
+        check_counts(self, "n_blurs", least=0)
+        check_not_negative(self, "peer_normalisation")
+        check_goodness(self)
 
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas where examples are apart and activity is free in its length."""

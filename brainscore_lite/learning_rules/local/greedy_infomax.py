@@ -18,6 +18,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
+from brainscore_lite.learning_rules.settings import check_counts
 from brainscore_lite.networks.network import Network
 
 
@@ -42,6 +43,11 @@ class GreedyInfoMax:
     pooled_units : int
         Most numbers in a summary. The paper's summaries are averages over each patch.
 
+    Raises
+    ------
+    ContractError
+        If `pooled_units` is no whole number above 0.
+
     References
     ----------
     Lowe, O'Connor & Veeling (2019), arXiv 1905.11786.
@@ -59,8 +65,11 @@ class GreedyInfoMax:
     citation: ClassVar[str] = "Lowe, O'Connor & Veeling 2019, arXiv 1905.11786"
     exactness: ClassVar[Exactness] = "none"
     ngrad: ClassVar[bool] = False
-    requires: ClassVar[frozenset[str]] = frozenset({"labels", "views"})
+    requires: ClassVar[frozenset[str]] = frozenset({"views"})
     makes_local: ClassVar[frozenset[str]] = frozenset({"update_locking"})
+
+    def __post_init__(self) -> None:
+        check_counts(self, "pooled_units")
 
     def supports(self, architecture: Any) -> Support:
         """Accept every graph of areas with weights to train and their derivatives."""

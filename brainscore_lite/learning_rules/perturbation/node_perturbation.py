@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -74,7 +75,7 @@ class NodePerturbation:
 
     Examples
     --------
-    >>> NodePerturbation(n_samples=20).makes_local == {"separate_error", "derivatives"}
+    >>> NodePerturbation(n_samples=20).makes_local >= {"weight_transport", "derivatives"}
     True
     """
 
@@ -89,7 +90,9 @@ class NodePerturbation:
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
-    makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
+    makes_local: ClassVar[frozenset[str]] = frozenset(
+        {"weight_transport", "separate_error", "derivatives"}
+    )
 
     def __post_init__(self) -> None:
         check_noise(self.name, sigma=self.sigma, n_samples=self.n_samples)
@@ -185,10 +188,12 @@ def check_noise(rule: str, *, sigma: float, n_samples: int) -> None:
     ------
     ContractError
     """
-    if not sigma > 0:
+    if not 0 < sigma < math.inf:
         raise ContractError(f"{rule}: sigma is {sigma}, expected a number above 0.")
-    if n_samples < 1:
-        raise ContractError(f"{rule}: n_samples is {n_samples}, expected at least 1.")
+    if n_samples < 1 or n_samples != int(n_samples):
+        raise ContractError(
+            f"{rule}: n_samples is {n_samples}, expected a whole number of at least 1."
+        )
 
 
 def _credited(noise: Tensor, factors: Tensor, trace: Tensor) -> Tensor:

@@ -66,7 +66,9 @@ class WeightPerturbation:
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
-    makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
+    makes_local: ClassVar[frozenset[str]] = frozenset(
+        {"weight_transport", "separate_error", "derivatives"}
+    )
 
     def __post_init__(self) -> None:
         check_noise(self.name, sigma=self.sigma, n_samples=self.n_samples)

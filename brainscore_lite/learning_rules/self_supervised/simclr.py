@@ -17,6 +17,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
+from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.network import Network
 
@@ -41,6 +42,11 @@ class SimCLR:
         Of the layers between features and comparison; the paper's hidden layer is as large as its
         2048 features.
 
+    Raises
+    ------
+    ContractError
+        If the temperature is not a positive number.
+
     References
     ----------
     Chen, Kornblith, Norouzi & Hinton (2020), arXiv 2002.05709.
@@ -48,7 +54,7 @@ class SimCLR:
     Examples
     --------
     >>> sorted(SimCLR().requires)
-    ['labels', 'views']
+    ['views']
     """
 
     temperature: float = 0.5
@@ -59,8 +65,11 @@ class SimCLR:
     citation: ClassVar[str] = "Chen, Kornblith, Norouzi & Hinton 2020, arXiv 2002.05709"
     exactness: ClassVar[Exactness] = "none"
     ngrad: ClassVar[bool] = False
-    requires: ClassVar[frozenset[str]] = frozenset({"labels", "views"})
+    requires: ClassVar[frozenset[str]] = frozenset({"views"})
     makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_positive(self, "temperature")
 
     def supports(self, architecture: Any) -> Support:
         """Accept every graph of areas with weights to train and derivatives throughout."""

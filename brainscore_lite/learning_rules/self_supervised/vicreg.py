@@ -16,6 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
+from brainscore_lite.learning_rules.settings import check_not_negative
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.network import Network
 
@@ -42,6 +43,11 @@ class VICReg:
     projector_units : tuple of int
         Of the layers between features and comparison; the paper's are 8192 each.
 
+    Raises
+    ------
+    ContractError
+        If a weight is negative.
+
     References
     ----------
     Bardes, Ponce & LeCun (2022), arXiv 2105.04906.
@@ -62,8 +68,11 @@ class VICReg:
     citation: ClassVar[str] = "Bardes, Ponce & LeCun 2022, arXiv 2105.04906"
     exactness: ClassVar[Exactness] = "none"
     ngrad: ClassVar[bool] = False
-    requires: ClassVar[frozenset[str]] = frozenset({"labels", "views"})
+    requires: ClassVar[frozenset[str]] = frozenset({"views"})
     makes_local: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "invariance", "variance", "covariance")
 
     def supports(self, architecture: Any) -> Support:
         """Accept every graph of areas with weights to train and derivatives throughout."""

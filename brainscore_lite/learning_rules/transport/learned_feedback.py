@@ -20,7 +20,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_positive
+from brainscore_lite.learning_rules.settings import check_counts, check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
@@ -39,10 +39,11 @@ class KolenPollack:
 
     dW = -lr (delta h^T + decay W),  dB = -lr (h delta^T + decay B)
 
-    The two changes are transposes of each other, so W - B^T only decays: |W - B^T| = (1 - lr
-    decay)^t at first, whatever is learned. That holds for plain SGD and, W and B being in one
-    parameter group with one decay, for Adam with decoupled decay as well. With momentum m the
-    difference decays as its own linear recurrence, for small lr about (1 - lr decay / (1 - m))^t.
+    The two changes are transposes of each other, so W - B^T only decays, whatever is learned:
+    after t steps |W - B^T| is (1 - lr decay)^t times what it was at first. That holds for plain
+    SGD and, W and B being in one parameter group with one decay, for Adam with decoupled decay as
+    well. With momentum m the difference decays as its own linear recurrence, for small lr about
+    (1 - lr decay / (1 - m))^t.
 
     Parameters
     ----------
@@ -206,7 +207,8 @@ class WeightMirror:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport"})
 
     def __post_init__(self) -> None:
-        check_positive(self, "mirror_rate", "decay", "noise", "n_noise", "n_mirror", "scale")
+        check_positive(self, "mirror_rate", "decay", "noise", "scale")
+        check_counts(self, "n_noise", "n_mirror")
         if self.mirror_rate * self.decay > 1:
             raise ContractError(
                 f"{self.name}: mirror_rate * decay is {self.mirror_rate * self.decay:g}, so B "
