@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from brainscore_lite.learning_rules.learning_rule import LearningRule
@@ -89,7 +89,7 @@ def check_counts(rule: LearningRule, *settings: str, least: int = 1) -> None:
     """
     for setting in settings:
         given = getattr(rule, setting)
-        if not (isinstance(given, Integral) and _is_number(given) and given >= least):
+        if not (isinstance(given, int) and _is_number(given) and given >= least):
             raise ContractError(
                 f"{rule.name}: {setting} is {given}, expected a whole number of at least {least}."
             )

@@ -56,6 +56,12 @@ def test_warns_of_layers_that_hardly_moved(tiny: ConvNet, images: Any) -> None:
     assert "WARNING: effectively untrained" in str(still.card)
 
 
+def test_warns_of_layers_that_were_carried_away(model: TrainedModel) -> None:
+    far = {"V1": 0.5, "IT": 200.0, "readout": float("inf")}  # weights that began at 0: infinite
+    (warning,) = dataclasses.replace(model.card, weight_change=far).warnings
+    assert warning.startswith("carried away: the weights of IT moved by more than 100 times")
+
+
 def test_does_not_warn_of_a_network_that_was_not_to_be_trained(
     tiny: ConvNet, images: Any, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -101,7 +101,7 @@ class EquilibriumPropagation:
         check_choices(self, nudging=NUDGINGS, objective=OBJECTIVES)
         check_positive(self, "beta")
         check_counts(self, "free_steps", "nudged_steps")
-        if self.n_points < 2:
+        if not isinstance(self.n_points, int) or self.n_points < 2:
             raise ContractError(
                 f"{self.name}: n_points is {self.n_points}, expected at least 2 points of a circle."
             )

@@ -122,7 +122,8 @@ class SoftHebb:
         check_choices(self, biases=("standardise", "prior", "none"))
         for field in ("lrs", "inverse_temperatures"):
             values = getattr(self, field)
-            if not isinstance(values, tuple) or not values or not all(each > 0 for each in values):
+            numbers = isinstance(values, tuple) and all(isinstance(v, int | float) for v in values)
+            if not (numbers and values and min(values) > 0):
                 raise ContractError(
                     f"softhebb: {field} is {values}, expected a tuple of one positive number or "
                     "more, by area."

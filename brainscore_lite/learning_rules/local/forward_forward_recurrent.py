@@ -35,7 +35,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     weights_of,
     write,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import black_box, pooled_by_maximum, support
 from brainscore_lite.networks.connections import Connection, FullyConnected
@@ -111,6 +111,8 @@ class RecurrentForwardForward:
     def __post_init__(self) -> None:
         check_choices(self, probed=PROBED)
         check_goodness(self)
+        check_positive(self, "rate")
+        check_counts(self, "n_iterations", "first_counted", "last_counted")
         if not 1 <= self.first_counted <= self.last_counted <= self.n_iterations:
             raise ContractError(
                 f"forward_forward_recurrent: iterations {self.first_counted} to "

@@ -79,7 +79,7 @@ class SyntheticGradients:
     makes_local: ClassVar[frozenset[str]] = frozenset({"update_locking"})
 
     def __post_init__(self) -> None:
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        if not isinstance(self.kernel, int) or self.kernel < 1 or self.kernel % 2 == 0:
             raise ContractError(
                 f"{self.name}: kernel is {self.kernel}, expected an odd number of pixels."
             )

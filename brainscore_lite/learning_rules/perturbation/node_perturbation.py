@@ -190,7 +190,7 @@ def check_noise(rule: str, *, sigma: float, n_samples: int) -> None:
     """
     if not 0 < sigma < math.inf:
         raise ContractError(f"{rule}: sigma is {sigma}, expected a number above 0.")
-    if n_samples < 1 or n_samples != int(n_samples):
+    if not isinstance(n_samples, int) or n_samples < 1:
         raise ContractError(
             f"{rule}: n_samples is {n_samples}, expected a whole number of at least 1."
         )

@@ -34,7 +34,7 @@ from brainscore_lite.learning_rules.predictive_coding.prediction_estimator impor
     PredictionEstimator,
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import write_gradients
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network, Node
@@ -106,8 +106,7 @@ class FixedPredictionCoding:
             raise ContractError(
                 f"{self.name}: step_size is {self.step_size}, expected more than 0 and at most 1."
             )
-        if self.n_steps < 1:
-            raise ContractError(f"{self.name}: n_steps is {self.n_steps}, expected at least 1.")
+        check_counts(self, "n_steps")
         check_choices(
             self, order=("synchronous", "backward"), method=METHODS, output_loss=OUTPUT_LOSSES
         )

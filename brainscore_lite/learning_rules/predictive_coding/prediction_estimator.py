@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -92,7 +93,7 @@ def check_inference(rule: str, *, step_size: float, n_steps: int, beta: float) -
         raise ContractError(
             f"{rule}: step_size is {step_size}, expected more than 0 and at most 1."
         )
-    if n_steps < 1:
-        raise ContractError(f"{rule}: n_steps is {n_steps}, expected at least 1.")
-    if not beta > 0:
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise ContractError(f"{rule}: n_steps is {n_steps}, expected a whole number of at least 1.")
+    if not 0 < beta < math.inf:
         raise ContractError(f"{rule}: beta is {beta}, expected more than 0.")

@@ -89,7 +89,7 @@ class DirectDifferenceTargetPropagation:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.damping < 0:
+        if not 0 <= self.damping < math.inf:
             raise ContractError(
                 f"{self.name}: damping is {self.damping}, expected a number of at least 0."
             )

@@ -23,7 +23,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
 )
-from brainscore_lite.learning_rules.settings import check_positive
+from brainscore_lite.learning_rules.settings import check_counts, check_not_negative, check_positive
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import (
     black_box,
@@ -33,7 +33,6 @@ from brainscore_lite.learning_rules.support import (
     untrainable,
 )
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 FEEDBACK_PHASE = "feedback"
 
@@ -98,14 +97,9 @@ def check_settings(rule: TargetRule) -> None:
     ContractError
     """
     check_positive(rule, "output_step", "noise")
-    if rule.feedback_steps < 1:
-        raise ContractError(
-            f"{rule.name}: feedback_steps is {rule.feedback_steps}, expected at least 1 per batch."
-        )
-    if rule.feedback_epochs < 0:
-        raise ContractError(
-            f"{rule.name}: feedback_epochs is {rule.feedback_epochs}, expected 0 or more."
-        )
+    check_not_negative(rule, "feedback_lr_multiplier")
+    check_counts(rule, "feedback_steps")
+    check_counts(rule, "feedback_epochs", least=0)
 
 
 class TargetEstimator(Estimator):

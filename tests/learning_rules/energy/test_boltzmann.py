@@ -238,5 +238,5 @@ def test_binary_visible_units_refuse_other_images(network: Network) -> None:
 
 @pytest.mark.parametrize("setting", ["n_steps", "n_chains"])
 def test_refuses_settings_without_meaning(setting: str) -> None:
-    with pytest.raises(ContractError, match=f"{setting} is 0, expected at least 1"):
+    with pytest.raises(ContractError, match=f"{setting} is 0, expected a whole number"):
         RestrictedBoltzmannMachine(**{setting: 0})

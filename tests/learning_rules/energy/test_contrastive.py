@@ -125,5 +125,5 @@ def test_refuses_what_is_no_chain_and_settings_out_of_range() -> None:
             rule.bind(relu, GENERATOR)
     with pytest.raises(ContractError, match=r"gamma is 0\.0, expected a number above 0"):
         ContrastiveHebbian(gamma=0.0)
-    with pytest.raises(ContractError, match="clamped_steps is 0, expected a number above 0"):
+    with pytest.raises(ContractError, match="clamped_steps is 0, expected a whole number"):
         GeneRec(clamped_steps=0)

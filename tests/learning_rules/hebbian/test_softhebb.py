@@ -235,9 +235,17 @@ def test_learning_rates_and_temperatures_go_by_area() -> None:
     assert biases == [1.25, 1.25]
 
 
-@pytest.mark.parametrize("settings", [{"lrs": ()}, {"inverse_temperatures": (1.0, 0.0)}])
-def test_refuses_settings_without_meaning(settings: dict[str, Any]) -> None:
-    with pytest.raises(ContractError, match="expected one positive number or more, by area"):
+@pytest.mark.parametrize(
+    "settings", [{"lrs": ()}, {"lrs": 0.1}, {"lrs": ("a",)}, {"inverse_temperatures": (1.0, 0.0)}]
+)
+def test_refuses_what_is_no_tuple_of_positive_numbers(settings: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match="expected a tuple of one positive number or more"):
+        SoftHebb(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"radius": 0.0}, {"initial_norm": 0.0}, {"epochs": -1}])
+def test_refuses_settings_out_of_range(settings: dict[str, Any]) -> None:
+    with pytest.raises(ContractError, match=f"softhebb: {next(iter(settings))} is"):
         SoftHebb(**settings)
 
 

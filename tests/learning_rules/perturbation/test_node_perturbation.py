@@ -351,7 +351,10 @@ def test_refuses_what_is_no_graph_of_areas() -> None:
     ("settings", "sentence"),
     [
         ({"sigma": 0.0}, r"node_perturbation: sigma is 0\.0, expected a number above 0\."),
-        ({"n_samples": 0}, r"node_perturbation: n_samples is 0, expected at least 1\."),
+        (
+            {"n_samples": 0},
+            r"node_perturbation: n_samples is 0, expected a whole number",
+        ),
         (
             {"baseline": "mean"},
             r"baseline is 'mean', which is unknown\. Choose one of: example, batch, none\.",

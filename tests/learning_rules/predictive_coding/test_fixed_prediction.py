@@ -323,7 +323,7 @@ Make = Callable[[], FixedPredictionCoding]
     ("make", "sentence"),
     [
         (lambda: FixedPredictionCoding(step_size=0), r"step_size is 0, expected more than 0"),
-        (lambda: FixedPredictionCoding(n_steps=0), r"n_steps is 0, expected at least 1"),
+        (lambda: FixedPredictionCoding(n_steps=0), r"n_steps is 0, expected a whole number"),
         (lambda: FixedPredictionCoding(order="down"), r"order is 'down', .* synchronous, backward"),
         (lambda: FixedPredictionCoding(method="fast"), r"method is 'fast', .* closed_form, lin"),
         (lambda: FixedPredictionCoding(output_loss="hinge"), r"output_loss is 'hinge'.* squared_"),

@@ -414,10 +414,10 @@ def test_refuses_batches_without_labels(rule: LearningRule, chain, images) -> No
     ("make", "sentence"),
     [
         (lambda: PredictiveCoding(step_size=0), "step_size is 0, expected more than 0"),
-        (lambda: PredictiveCoding(n_steps=0), "n_steps is 0, expected at least 1"),
+        (lambda: PredictiveCoding(n_steps=0), "n_steps is 0, expected a whole number"),
         (lambda: PredictiveCoding(beta=0), "beta is 0, expected more than 0"),
         (lambda: PredictiveCoding(output_loss="hinge"), "output_loss is 'hinge'"),
-        (lambda: IncrementalPredictiveCoding(n_steps=0), "n_steps is 0, expected at least 1"),
+        (lambda: IncrementalPredictiveCoding(n_steps=0), "n_steps is 0, expected a whole number"),
         (lambda: NudgedPredictiveCoding("up"), "nudging is 'up', .* positive, negative, centered"),
         (lambda: NudgedPredictiveCoding(form="clamp"), "form is 'clamp', .* energy, value"),
     ],

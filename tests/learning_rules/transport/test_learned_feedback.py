@@ -286,7 +286,7 @@ def test_refuses_settings_out_of_range() -> None:
         KolenPollack(decay=-1)
     with pytest.raises(ContractError, match=r"^kolen_pollack: scale is 0, expected a number"):
         KolenPollack(scale=0)
-    with pytest.raises(ContractError, match=r"^weight_mirror: n_mirror is 0, expected a number"):
+    with pytest.raises(ContractError, match=r"^weight_mirror: n_mirror is 0, expected a whole"):
         WeightMirror(n_mirror=0)
     with pytest.raises(
         ContractError, match=r"^weight_mirror: mirror_rate \* decay is 2, so B would overshoot\."
