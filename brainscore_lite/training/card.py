@@ -41,7 +41,7 @@ class Card:
         Norm and post-norm by area, as in "batch, none"; empty for networks without areas.
     alignment : dict of str to dict of str to float
         Cosine between the rule's update and the gradient by layer, at the "start", "middle" and
-        "end" of training.
+        "end" of the epochs in which the layer has an update.
     settling_residual : float or None
         How far from its fixed point a settling network was left in the last epoch, mean over
         images; None where nothing settles.
@@ -179,15 +179,18 @@ def _norms(estimator: Estimator) -> dict[str, str]:
 def _course(
     history: History, epoch: int, *, layers: tuple[str, ...]
 ) -> dict[str, dict[str, float]]:
-    measured = history.alignment().loc[:epoch].dropna(how="all")
-    if measured.empty:
-        return {}
-    measured = measured[[layer for layer in layers if layer in measured]]
-    places = {"start": 0, "middle": len(measured) // 2, "end": len(measured) - 1}
-    return {
-        when: {str(layer): float(cosine) for layer, cosine in measured.iloc[at].dropna().items()}
+    measured = history.alignment().loc[:epoch]
+    courses = {layer: measured[layer].dropna() for layer in layers if layer in measured}
+    places = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    found = {
+        when: {
+            layer: float(course.iloc[min(int(at * len(course)), len(course) - 1)])
+            for layer, course in courses.items()
+            if len(course)
+        }
         for when, at in places.items()
     }
+    return found if any(found.values()) else {}
 
 
 def _optimizers(estimator: Estimator, config: TrainingConfig) -> dict[str, str]:

@@ -62,6 +62,16 @@ def test_warns_of_layers_that_were_carried_away(model: TrainedModel) -> None:
     assert warning.startswith("carried away: the weights of IT moved by more than 100 times")
 
 
+def test_a_layer_that_learns_in_an_early_phase_has_an_alignment_to_its_end(
+    tiny: ConvNet, images: Any
+) -> None:
+    model = fit(tiny, "oja", images=images, config=CONFIG)
+    course = model.history.alignment()["V1"].dropna()
+    assert course.index.max() < model.epoch
+    assert model.card.alignment["end"]["V1"] == course.iloc[-1]
+    assert model.card.alignment["end"]["readout"] > 0.999
+
+
 def test_does_not_warn_of_a_network_that_was_not_to_be_trained(
     tiny: ConvNet, images: Any, recwarn: pytest.WarningsRecorder
 ) -> None:
