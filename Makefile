@@ -21,8 +21,8 @@ demo: $(INSTALLED)  ## score the models, print the table, write the figure to re
 demo-full: $(INSTALLED)  ## the same with every session, model and metric
 	$(BIN)/brainscore-lite demo --full --output results/demo-full
 
-test: $(INSTALLED)  ## run the tests, slow ones left out
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run the tests, slow ones left out, on all cores
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(INSTALLED)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
