@@ -359,7 +359,13 @@ def _rule(name: str, settings: list[str]) -> Any:
         except json.JSONDecodeError:
             value = text
         given[key] = tuple(value) if isinstance(value, list) else value
-    return replace(rule, **given)
+    try:
+        return replace(rule, **given)
+    except TypeError as error:
+        raise brainscore_lite.ContractError(
+            f"--set: '{name}' cannot take {given} ({error}). Give numbers as 0.5, lists as "
+            "[0.1,0.2]."
+        ) from error
 
 
 def _is_of_the_users_making(error: Exception) -> bool:

@@ -183,6 +183,14 @@ def test_train_takes_settings_of_the_rule_and_of_the_optimiser(run, tmp_path):
     )
 
 
+def test_train_says_what_a_setting_cannot_be(run, tmp_path):
+    code, _, err = run("train", "--images", "digits", "--output", tmp_path, "--rule",
+                       "dual_propagation", "--set", "alpha=x")  # fmt: skip
+    assert code == 1
+    assert err.startswith("error: ")
+    assert "alpha" in err
+
+
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
