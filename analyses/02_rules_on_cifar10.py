@@ -9,78 +9,116 @@ before and after training are kept for the neural scores (script 08).
     python analyses/02_rules_on_cifar10.py --table-only
 """
 
-import argparse
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from rule_grid import RESULTS, TWELVE, markdown, quickened, recipes, run_grid
+from rule_grid import Cell, Experiment, run_script
+from rule_recipes import NETWORKS, TWELVE, Recipe
+from rule_tables import (
+    cost,
+    markdown,
+    number,
+    ordered,
+    own_settings,
+    unless_said_otherwise,
+    warned,
+    without_row,
+)
 
 from brainscore_lite.learning_rules import LEARNING_RULES, distinct
 
-NAME = "02_rules_on_cifar10"
-IMAGES = "cifar10_jpeg"
+NETWORK = "matched_v1_it"
 SEEDS = (0, 1, 2)
-N_IMAGES_OF_A_TRIAL = 256
-RULES_OF_A_TRIAL = ("backprop",)
-COLUMNS = ("rule", "seeds", "epochs", "cpu_seconds", "test_error", "lowest", "highest", "settings")
 
 
-def by_rule(table: pd.DataFrame) -> pd.DataFrame:
-    """Average over seeds, with the lowest and the highest."""
-    groups = table.groupby("rule", sort=False)
-    return (
-        groups.agg(
-            seeds=("seed", "size"),
-            epochs=("epochs", "first"),
-            cpu_seconds=("cpu_seconds", "mean"),
-            test_error=("test_error", "mean"),
-            lowest=("test_error", "min"),
-            highest=("test_error", "max"),
-            settings=("settings", "first"),
-        )
-        .round(2)
-        .sort_values("test_error")
-        .reset_index()
-    )
-
-
-def main() -> None:
-    """Train what is missing, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rules", nargs="*", default=None, help="only these")
-    parser.add_argument("--output", type=Path, default=None)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
-    parser.add_argument("--hours", type=float, default=5.0, help="begin no run after so long")
-    parser.add_argument("--table-only", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="one rule, few images, one epoch")
-    arguments = parser.parse_args()
-    found = recipes("cifar10")
-    models = distinct(LEARNING_RULES[rule] for rule in found)
-    output = arguments.output or (Path("results/quick") if arguments.quick else RESULTS)
-    chosen = RULES_OF_A_TRIAL if arguments.quick else arguments.rules or tuple(models)
-    wanted = [
-        (found[rule], seed)
-        for seed in (SEEDS[:1] if arguments.quick else SEEDS)
-        for rule in chosen
-        if (seed == SEEDS[0] or rule in TWELVE) and not arguments.table_only
+def cells(found: Mapping[str, Recipe], asked: Sequence[str]) -> list[Cell]:
+    """Return what is trained: seeds before rules, so that every rule has one seed first."""
+    models = distinct(LEARNING_RULES[recipe.rule] for recipe in found.values())
+    names = asked or [
+        name
+        for name, recipe in found.items()
+        if recipe.rule in models
+        and LEARNING_RULES[recipe.rule].supports(NETWORKS[recipe.network]).ok
     ]
-    if arguments.quick:
-        wanted = [(quickened(recipe), seed) for recipe, seed in wanted]
-    table = run_grid(
-        wanted,
-        images=IMAGES,
-        output=output,
-        name=NAME,
-        jobs=arguments.jobs,
-        hours=arguments.hours,
-        n_images=N_IMAGES_OF_A_TRIAL if arguments.quick else None,
-    )
-    if table.empty:
-        parser.exit(1, "nothing was trained, so there is no table\n")
-    text = markdown(by_rule(table), COLUMNS)
-    (output / f"{NAME}.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    return [
+        (found[name], seed)
+        for seed in SEEDS
+        for name in names
+        if seed == SEEDS[0] or found[name].rule in TWELVE
+    ]
 
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average over the seeds of each network, with the lowest and the highest error."""
+    settings = rows.assign(own=rows.apply(own_settings, axis=1))
+    means = settings.groupby(["family", "label", "network"], sort=False).agg(
+        seeds=("seed", "size"),
+        epochs=("epochs", "first"),
+        seconds=("cpu_seconds", "mean"),
+        test_error=("test_error", "mean"),
+        lowest=("test_error", "min"),
+        highest=("test_error", "max"),
+        settings=("own", "first"),
+    )
+    return ordered(means.reset_index())
+
+
+def absent(rows: pd.DataFrame, found: Mapping[str, Recipe]) -> str:
+    """Write why the other rules are not in the table."""
+    rules = {recipe.rule for recipe in found.values()}
+    exact, without_recipe, refused = [], [], []
+    for name, rule in LEARNING_RULES.items():
+        support = rule.supports(NETWORKS[NETWORK])
+        if name in set(rows["rule"]):
+            continue
+        if not support.ok:
+            refused.append(f"* {name}: {support.reason}")
+        elif rule.exactness == "bp":
+            exact.append(name)
+        elif name not in rules:
+            without_recipe.append(name)
+    parts = (
+        exact and f"One model with backprop, whose gradient they follow: {', '.join(exact)}.",
+        without_recipe and f"No recipe here: {', '.join(without_recipe)}.",
+        refused and f"Cannot train `{NETWORK}`:\n\n" + "\n".join(refused),
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def report(rows: pd.DataFrame, found: Mapping[str, Recipe]) -> str:
+    """Write the table, what it cost and what is not in it."""
+    shown = over_seeds(rows)
+    spread = shown["lowest"].map(number) + " to " + shown["highest"].map(number)
+    table = pd.DataFrame(
+        {
+            "family": shown["family"],
+            "rule": shown["label"],
+            "seeds": shown["seeds"],
+            "epochs": shown["epochs"],
+            "CPU s": shown["seconds"].round().astype(int),
+            "test error (%)": shown["test_error"].map(number),
+            "over seeds": spread.where(shown["seeds"] > 1, ""),
+            "settings": shown["settings"],
+        }
+    )
+    parts = (
+        f"{unless_said_otherwise('cifar10')} CPU s: mean over seeds. {cost(rows)}",
+        markdown(table),
+        without_row(cells(found, ()), rows),
+        absent(rows, found),
+        warned(rows),
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+EXPERIMENT = Experiment(
+    name="02_rules_on_cifar10",
+    recipes="cifar10",
+    images="cifar10_jpeg",
+    cells=cells,
+    report=report,
+    trial=("backprop",),
+)
 
 if __name__ == "__main__":
-    main()
+    run_script(EXPERIMENT, __doc__)

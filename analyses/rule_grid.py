@@ -1,192 +1,89 @@
-"""Training of many rules on one image set: recipes, resumable runs, and tidy rows.
+"""Training of many rules on one image set: resumable runs, tidy rows, and the scripts' options.
 
-A recipe is one entry of `recipes.toml`: the network, the rule's settings and how it is trained. A
-run is a recipe with a seed; its folder holds the trained network and can be resumed, its row and
+A run is a recipe with a seed. Its folder holds the trained network and can be resumed; its row and
 its alignment over training go to CSV files from which tables and figures are made.
 """
 
+import argparse
 import dataclasses
 import json
+import multiprocessing
+import signal
 import time
-import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from rich.console import Console
-from torch import nn
+from rule_recipes import Recipe, network, quickened, recipe_digest, recipes
+from rule_tables import read_rows
 
-from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
-from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
-from brainscore_lite.learning_rules.hebbian import SOFTHEBB_CNN, SOFTHEBB_MLP
-from brainscore_lite.networks.architectures import ARCHITECTURES, INK, MATCHED_MLP
-from brainscore_lite.networks.areas import Area, Dense
-from brainscore_lite.networks.connections import Pool
-from brainscore_lite.networks.convnet import ConvNet
-from brainscore_lite.networks.elman import ElmanNetwork
-from brainscore_lite.seeding import torch_generator
-from brainscore_lite.training import Augmentation, LabelledImages, TrainedModel, TrainingConfig, fit
+from brainscore_lite.training import LabelledImages, TrainedModel, fit
 
 HERE = Path(__file__).resolve().parent
-RECIPES = HERE / "recipes.toml"
 RESULTS = HERE / "results"
+QUICK = Path("results/quick")
 RUNS = HERE.parent / "results" / "runs"
+N_IMAGES_OF_A_TRIAL = 256
 
-#: The rules whose networks are compared over three seeds and scored against recordings.
-TWELVE = (
-    "backprop",
-    "feedback_alignment",
-    "direct_feedback_alignment",
-    "sign_symmetry_usf",
-    "kolen_pollack",
-    "predictive_coding",
-    "equilibrium_propagation",
-    "local_difference_reconstruction",
-    "forward_forward",
-    "softhebb",
-    "local_losses_predsim",
-    "dual_propagation",
-)
-
-_AVERAGED = Pool("average", 2)
-
-
-def _mlp(name: str, *widths: int, activation: str = "relu") -> ConvNet:
-    areas = tuple(
-        Dense(f"hidden{i + 1}", width, activation=activation) for i, width in enumerate(widths)
-    )
-    return ConvNet(
-        areas=areas, n_classes=10, image_size=28, in_channels=1, preprocessing=INK, name=name
-    )
-
-
-def _elman(n_units: int) -> Callable[[torch.Generator], nn.Module]:
-    def make(generator: torch.Generator) -> nn.Module:
-        return ElmanNetwork(
-            n_units, 10, generator=generator, preprocessing=INK, tau=2.0, name=f"elman_{n_units}"
-        )
-
-    return make
-
-
-#: Networks of the analyses beside the ready-made ones. `matched_v1_it` is the CIFAR-10 network that
-#: all rules share: bounded activations, average pooling, no normalisation.
-NETWORKS: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
-    **ARCHITECTURES,
-    "matched_v1_it": ConvNet(
-        areas=(
-            Area("V1", 16, kernel=5, pool_out=_AVERAGED, activation="clipped_relu"),
-            Area("V2", 32, pool_out=_AVERAGED, activation="clipped_relu"),
-            Area("V4", 64, pool_out=_AVERAGED, activation="clipped_relu"),
-            Dense("IT", 128, activation="clipped_relu"),
-        ),
-        n_classes=10,
-        image_size=32,
-        # Weights a little weaker than usual, so that areas that drive each other settle.
-        initial_gain=0.7,
-        name="matched_v1_it",
-    ),
-    "relu_mlp_500": _mlp("relu_mlp_500", 500, 500, 500),
-    "relu_mlp_1000": _mlp("relu_mlp_1000", 1000, 1000, 1000),
-    "relu_mlp_2000": _mlp("relu_mlp_2000", 2000, 2000, 2000, 2000),
-    # Weights half as strong, for areas that drive each other until they settle.
-    "matched_mlp_half": dataclasses.replace(MATCHED_MLP, initial_gain=0.5, name="matched_mlp_half"),
-    "tanh_mlp_half": dataclasses.replace(
-        _mlp("tanh_mlp_half", 256, 256, activation="tanh"), initial_gain=0.5
-    ),
-    "sigmoid_mlp": _mlp("sigmoid_mlp", 256, 256, activation="sigmoid"),
-    "elman_16": _elman(16),
-    "elman_64": _elman(64),
-    "softhebb_mlp": SOFTHEBB_MLP,
-    # The first two of the three areas of Journe et al. (2023), a third as wide.
-    "softhebb_cnn_32_128": dataclasses.replace(
-        SOFTHEBB_CNN,
-        areas=tuple(
-            dataclasses.replace(area, channels=channels)
-            for area, channels in zip(SOFTHEBB_CNN.areas, (32, 128), strict=False)
-        ),
-        name="softhebb_cnn_32_128",
-    ),
-}
+#: A recipe and a seed.
+Cell = tuple[Recipe, int]
+Row = tuple[dict[str, Any], pd.DataFrame]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a rule is trained in an experiment.
+class Experiment:
+    """What one script trains and what it says about it.
 
     Parameters
     ----------
     name : str
-        Its key: the rule, or rule@network where a rule is trained on several.
-    experiment, rule : str
-    network : str
-        A key of `NETWORKS`.
-    settings : dict
-        Of the rule, where they are not its defaults.
-    training : dict
-        Of the `TrainingConfig`, without the seed.
-    published_error : float or None
-        Test error in percent that a paper reports, and in `source` which.
+        Of the script and its files.
+    recipes, images : str
+        The table of `recipes.toml` and the image set.
+    cells : callable
+        From the recipes and the names asked for (none: all that make sense) to what is trained.
+    report : callable
+        From the rows and the recipes to the text of the table.
+    trial : tuple of str
+        Recipes of a trial of the script.
     """
 
     name: str
-    experiment: str
-    rule: str
-    network: str
-    settings: dict[str, Any]
-    training: dict[str, Any]
-    published_error: float | None = None
-    source: str = ""
-
-    def learning_rule(self) -> LearningRule:
-        """Return the rule with its settings."""
-        rule: Any = LEARNING_RULES[self.rule]
-        found: LearningRule = dataclasses.replace(rule, **_tuples(self.settings))
-        return found
-
-    def config(self, seed: int) -> TrainingConfig:
-        """Return the training settings with a seed."""
-        given = _tuples(self.training)
-        if "augmentation" in given:
-            given["augmentation"] = Augmentation(**_tuples(given["augmentation"]))
-        return TrainingConfig(seed=seed, **given)
+    recipes: str
+    images: str
+    cells: Callable[[Mapping[str, Recipe], Sequence[str]], list[Cell]]
+    report: Callable[[pd.DataFrame, Mapping[str, Recipe]], str]
+    trial: tuple[str, ...]
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a call of `run_grid` ended: how many runs are finished, and which are not."""
 
+    finished: int = 0
+    failed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
-def recipes(experiment: str) -> dict[str, Recipe]:
-    """Read the recipes of an experiment, by name."""
-    with RECIPES.open("rb") as file:
-        kept = tomllib.load(file)[experiment]
-    shared = kept.pop("all", {})
-    found = {}
-    for name, own in kept.items():
-        rule, _, network = name.partition("@")
-        given = {**shared, **({"network": network} if network else {}), **own}
-        training = {**shared.get("training", {}), **own.get("training", {})}
-        found[name] = Recipe(
-            name=name,
-            experiment=experiment,
-            rule=rule,
-            network=given["network"],
-            settings=given.get("settings", {}),
-            training=training,
-            published_error=given.get("published_error"),
-            source=given.get("source", ""),
-        )
-    return found
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.failed and not self.left
 
-
-def quickened(recipe: Recipe) -> Recipe:
-    """Shorten a recipe to one epoch, for a trial of the script."""
-    return dataclasses.replace(recipe, training={**recipe.training, "epochs": 1})
+    def __str__(self) -> str:
+        said = [f"Runs finished in this call: {self.finished}"]
+        if self.failed:
+            said.append(f"failed: {len(self.failed)} ({', '.join(self.failed)})")
+        if self.left:
+            said.append(f"left: {len(self.left)} ({', '.join(self.left)})")
+        if not self.complete:
+            said.append("the same command goes on where they stopped")
+        return "; ".join(said) + "."
 
 
 def few(images: LabelledImages, n_images: int) -> LabelledImages:
@@ -199,12 +96,6 @@ def few(images: LabelledImages, n_images: int) -> LabelledImages:
         test_labels=images.test_labels[:n_images],
     )
     return kept
-
-
-def network(recipe: Recipe, seed: int) -> ConvNet | nn.Module:
-    """Return the network of a recipe: settings, or a module drawn with the seed."""
-    found = NETWORKS[recipe.network]
-    return found if isinstance(found, ConvNet) else found(torch_generator(seed, "network"))
 
 
 def run_folder(recipe: Recipe, seed: int) -> Path:
@@ -222,13 +113,6 @@ def trained(recipe: Recipe, seed: int, *, images: str, n_images: int | None = No
         config=recipe.config(seed),
         folder=None if n_images else run_folder(recipe, seed),
     )
-
-
-def recipe_digest(recipe: Recipe, seed: int) -> str:
-    """Hash all that decides a run but the images: network, rule, training and seed."""
-    found = NETWORKS[recipe.network]
-    kept = found if isinstance(found, ConvNet) else recipe.network
-    return digest((kept, recipe.learning_rule(), recipe.config(seed)))
 
 
 def rows_of(recipe: Recipe, seed: int, model: TrainedModel) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -260,7 +144,7 @@ def rows_of(recipe: Recipe, seed: int, model: TrainedModel) -> tuple[dict[str, A
 
 
 def run_grid(
-    wanted: Iterable[tuple[Recipe, int]],
+    wanted: Sequence[Cell],
     *,
     images: str,
     output: Path,
@@ -268,60 +152,127 @@ def run_grid(
     jobs: int = 1,
     hours: float = float("inf"),
     n_images: int | None = None,
-) -> pd.DataFrame:
-    """Train what is wanted and not yet in the CSV, and return all rows.
+) -> Outcome:
+    """Train what is wanted and not yet in the CSV.
 
-    A run whose digest is in ``<name>.csv`` is not repeated. Failures are printed and left out of
-    the table; no run is begun after `hours` have passed.
+    A run whose digest is in ``<name>.csv`` is not repeated. A failure is printed and the others go
+    on; no run is begun after `hours` have passed; after Ctrl-C all workers are stopped. What is
+    finished is in the CSV, and runs that were stopped go on after their last finished epoch.
     """
-    console, started = Console(stderr=True), time.monotonic()
-    cells = [(r, s) for r, s in wanted if not _kept(output, name, r, s)]
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        waiting = {}
-        for recipe, seed in cells:
-            waiting[pool.submit(_measured, recipe, seed, images, n_images, started, hours)] = recipe
-        for done in as_completed(waiting):
-            recipe = waiting[done]
-            if done.exception() is not None:
-                console.print(f"[red]{recipe.rule}: {done.exception()}")
-            elif done.result() is None:
-                console.print(f"{recipe.rule}: left for a later call, {hours:g} hours are over")
-            else:
-                row, angles = done.result()
-                _append(output / f"{name}.csv", pd.DataFrame([row]))
-                _append(output / f"{name}_alignment.csv", angles)
-                console.print(
-                    f"{row['rule']} seed {row['seed']}: test error {row['test_error']:.2f} % "
-                    f"after {row['epochs']} epochs, {row['cpu_seconds']:.0f} CPU s"
-                )
-    file = output / f"{name}.csv"
-    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+    console, started = Console(stderr=True, highlight=False), time.monotonic()
+    kept = _digests(output / f"{name}.csv")
+    cells = [(r, s) for r, s in wanted if recipe_digest(r, s) not in kept]
+    waiting: dict[Future[Row | None], str] = {}
+    failed, finished, late = [], 0, []
+    with ProcessPoolExecutor(max_workers=jobs, initializer=_ignore_interrupts) as pool:
+        try:
+            for recipe, seed in cells:
+                job = pool.submit(_measured, recipe, seed, images, n_images, started, hours)
+                waiting[job] = f"{recipe.name} seed {seed}"
+            for done in as_completed(list(waiting)):
+                run, error = waiting[done], done.exception()
+                spent = (time.monotonic() - started) / 3600
+                if error is not None:
+                    failed.append(run)
+                    console.print(f"{run} failed: {error!r}", style="red", markup=False)
+                elif (result := done.result()) is None:
+                    late.append(run)
+                else:
+                    with _uninterrupted():
+                        _keep(result, output, name)
+                    finished += 1
+                    progress = f"{finished} of {len(cells)} done, {spent:.2f} hours"
+                    console.print(f"{progress}: {run}, {_gist(result[0])}")
+                del waiting[done]
+        except KeyboardInterrupt:
+            console.print("interrupted: stopping the runs under way")
+            _stop(pool)
+    return Outcome(finished=finished, failed=tuple(failed), left=(*late, *waiting.values()))
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the one that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C while the files of a run are written, so that none is without the other."""
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _measured(
     recipe: Recipe, seed: int, images: str, n_images: int | None, started: float, hours: float
-) -> tuple[dict[str, Any], pd.DataFrame] | None:
+) -> Row | None:
     if time.monotonic() - started > 3600 * hours:
         return None
     return rows_of(recipe, seed, trained(recipe, seed, images=images, n_images=n_images))
 
 
-def _kept(output: Path, name: str, recipe: Recipe, seed: int) -> bool:
-    file = output / f"{name}.csv"
-    if not file.exists():
-        return False
-    return recipe_digest(recipe, seed) in set(pd.read_csv(file)["digest"])
+def _gist(row: dict[str, Any]) -> str:
+    return (
+        f"test error {row['test_error']:.2f} % after {row['epochs']} epochs, "
+        f"{row['cpu_seconds']:.0f} CPU s"
+    )
 
 
-def _append(file: Path, rows: pd.DataFrame) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(file, mode="a", header=not file.exists(), index=False)
+def _digests(file: Path) -> set[str]:
+    return set(pd.read_csv(file)["digest"]) if file.exists() else set()
 
 
-def markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Write some columns of a table as Markdown."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for _, row in table.iterrows():
-        cells = ["" if pd.isna(row[c]) else f"{row[c]}" for c in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _keep(result: Row, output: Path, name: str) -> None:
+    row, angles = result
+    output.mkdir(parents=True, exist_ok=True)
+    for rows, file in (
+        (pd.DataFrame([row]), output / f"{name}.csv"),
+        (angles, output / f"{name}_alignment.csv"),
+    ):
+        rows.to_csv(file, mode="a", header=not file.exists(), index=False)
+
+
+def run_script(experiment: Experiment, description: str) -> None:
+    """Read the options, train what is missing, write and print the table."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--rules", nargs="*", default=[], help="recipes; by default all")
+    parser.add_argument("--output", type=Path, default=None)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument("--hours", type=float, default=5.0, help="begin no run after so long")
+    parser.add_argument("--table-only", action="store_true", help="train nothing")
+    parser.add_argument("--quick", action="store_true", help="few rules and images, one epoch")
+    given = parser.parse_args()
+    found = recipes(experiment.recipes)
+    if unknown := [name for name in given.rules if name not in found]:
+        parser.error(f"no recipes for {', '.join(unknown)}; there are {', '.join(found)}")
+    if given.quick:
+        found = {name: quickened(found[name]) for name in experiment.trial}
+    output = given.output or (QUICK if given.quick else RESULTS)
+    outcome = Outcome()
+    if not given.table_only:
+        cells = experiment.cells(found, () if given.quick else given.rules)
+        outcome = run_grid(
+            [cell for cell in cells if not given.quick or cell[1] == 0],
+            images=experiment.images,
+            output=output,
+            name=experiment.name,
+            jobs=given.jobs,
+            hours=given.hours,
+            n_images=N_IMAGES_OF_A_TRIAL if given.quick else None,
+        )
+    file = output / f"{experiment.name}.csv"
+    if file.exists():
+        text = experiment.report(read_rows(file), found)
+        file.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+        print(text)
+    if not given.table_only:
+        print(outcome)
+    parser.exit(0 if outcome.complete and file.exists() else 1)

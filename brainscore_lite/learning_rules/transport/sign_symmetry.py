@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -23,7 +24,6 @@ from brainscore_lite.learning_rules.transport.transported_errors import (
     crossed,
     follow_error,
     initial_deviation,
-    normal,
 )
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.network import Network
@@ -45,10 +45,10 @@ class SignSymmetry:
     ----------
     variant : {"usf", "brsf", "frsf"}
     scale : float
-        M = scale * s (uSF), or the magnitudes of draws from N(0, (scale * s)^2), where s is the
-        deviation with which `ConvNet.build` draws W. (The paper's uSF has M = 1 and needs batch
-        normalisation to keep errors from growing with depth; a constant factor is all that
-        differs.)
+        M = scale * s (uSF), or uniform between 0 and sqrt(3) * scale * s, whose root mean square
+        is the same; s is the deviation with which `ConvNet.build` draws W. (The paper's uSF has
+        M = 1 and needs batch normalisation to keep errors from growing with depth; a constant
+        factor is all that differs.)
 
     Raises
     ------
@@ -133,5 +133,10 @@ class _SignSymmetryEstimator(Estimator):
         return self.rule.scale * initial_deviation(self.network, connection)
 
     def _drawn(self, connection: Connection) -> Tensor:
-        deviation = self._deviation(connection)
-        return normal(connection.op.weight, self.generator, deviation=deviation).abs_()
+        """Draw magnitudes, two from each 64 random bits: brSF draws in every batch."""
+        weight = connection.op.weight
+        n_pairs = -(-weight.numel() // 2)
+        bits = torch.empty(n_pairs, dtype=torch.int64, device=self.generator.device)
+        bits.random_(-(2**63), None, generator=self.generator)
+        signed = bits.view(torch.int32)[: weight.numel()].view(weight.shape).to(weight)
+        return signed.abs_().mul_(math.sqrt(3) * self._deviation(connection) / 2**31)

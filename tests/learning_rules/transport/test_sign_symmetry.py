@@ -14,8 +14,12 @@ from brainscore_lite.learning_rules import (
     SignSymmetry,
     UnsupportedNetworkError,
 )
-from brainscore_lite.learning_rules.transport.transported_errors import crossed, follow_error
-from brainscore_lite.networks.architectures import MATCHED_MLP
+from brainscore_lite.learning_rules.transport.transported_errors import (
+    crossed,
+    follow_error,
+    initial_deviation,
+)
+from brainscore_lite.networks.architectures import MATCHED_CNN, MATCHED_MLP
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 from brainscore_lite.training.measurement import alignment
@@ -106,6 +110,21 @@ def test_magnitudes_are_one_number_or_fixed_or_drawn_for_each_batch(
         assert torch.equal(first, second) == repeats
 
 
+@pytest.mark.parametrize("variant", ["brsf", "frsf"])
+def test_random_magnitudes_are_uniform_and_independent(variant: str) -> None:
+    """Quantiles of U(0, sqrt(3) s), and no correlation of neighbours, which share a draw."""
+    network = MATCHED_MLP.build(torch.Generator().manual_seed(0)).double()
+    connection = network.connections["hidden1->hidden2"]
+    magnitudes = bound(variant, network).feedback(connection).abs().flatten()
+    bound_above = math.sqrt(3) * initial_deviation(network, connection)
+    levels = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    assert torch.allclose(torch.quantile(magnitudes, levels) / bound_above, levels, atol=0.01)
+    assert magnitudes.max() <= bound_above
+    for apart in (1, 2):
+        pairs = torch.stack((magnitudes[:-apart], magnitudes[apart:]))
+        assert abs(torch.corrcoef(pairs)[0, 1]) < 0.02
+
+
 def test_uniform_feedback_draws_nothing(
     make_network: Callable[..., Network], few: Batch, written: Written
 ) -> None:
@@ -131,12 +150,16 @@ def test_uniform_feedback_does_not_know_the_scale_of_the_weights(
 
 @pytest.mark.parametrize(
     ("variant", "cosine"),
-    [("usf", math.sqrt(2 / math.pi)), ("brsf", 2 / math.pi), ("frsf", 2 / math.pi)],
+    [
+        ("usf", math.sqrt(2 / math.pi)),
+        ("brsf", math.sqrt(1.5 / math.pi)),
+        ("frsf", math.sqrt(1.5 / math.pi)),
+    ],
 )
 def test_fresh_feedback_is_as_far_from_the_weights_as_signs_are(
     variant: str, cosine: float
 ) -> None:
-    """E|w| / rms(w) = sqrt(2 / pi) of a Gaussian, 37.1 degrees; squared with Gaussian M, 50.5."""
+    """E|w| / rms(w) = sqrt(2 / pi) of a Gaussian, 37.1 degrees; times sqrt(3) / 2 of M, 46.3."""
     network = MATCHED_MLP.build(torch.Generator().manual_seed(0)).double()
     connection = network.connections["hidden1->hidden2"]
     found = degrees_between(bound(variant, network).feedback(connection), connection.op.weight)
@@ -155,6 +178,25 @@ def test_angle_to_the_gradient_is_bounded_from_the_start(variant: str, seed: int
     assert found["readout"] == pytest.approx(1, abs=1e-12)
     assert found["hidden1"] > math.cos(math.radians(largest[0]))
     assert found["hidden2"] > math.cos(math.radians(largest[1]))
+
+
+@each_variant
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_angle_is_bounded_in_convolutions_too(variant: str, seed: int) -> None:
+    """Of blobs whose place tells the class. Sums over places, where parts of the gradient cancel,
+    leave wider angles than in dense areas: below 75, 60, 45, or 90, 70, 55 degrees."""
+    network = MATCHED_CNN.build(torch.Generator().manual_seed(seed)).double()
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(64) % 10
+    places = 4 + 20 * torch.rand(10, 2, generator=generator, dtype=torch.float64)
+    centres = places[labels] + torch.randn(64, 2, generator=generator, dtype=torch.float64)
+    pixels = torch.cartesian_prod(*[torch.arange(28, dtype=torch.float64)] * 2).view(28, 28, 2)
+    square = (pixels - centres[:, None, None]).square().sum(dim=3)
+    found = alignment(bound(variant, network), Batch(torch.exp(-square / 18)[:, None], labels))
+    largest = (75, 60, 45) if variant == "usf" else (90, 70, 55)
+    assert found["readout"] == pytest.approx(1, abs=1e-12)
+    for area, degrees in zip(("conv1", "conv2", "hidden"), largest, strict=True):
+        assert found[area] > math.cos(math.radians(degrees)), area
 
 
 def test_a_weight_of_zero_sends_nothing_back(make_network: Callable[..., Network]) -> None:
