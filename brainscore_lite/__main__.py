@@ -6,6 +6,7 @@ answers at once.
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -275,6 +276,7 @@ def train(
 
     from brainscore_lite.studies.models import DIGITS_RECIPE, RECIPE, Training
     from brainscore_lite.studies.models import train as train_network
+    from brainscore_lite.training import CardWarning
 
     recipe = DIGITS_RECIPE if images in ("digits", "mnist") else RECIPE  # digits are not mirrored
     asked = {"epochs": epochs, "optimizer": optimizer, "lr": lr, "batch_size": batch_size}
@@ -288,7 +290,9 @@ def train(
         n_threads=threads,
     )
     training = Training(architecture, images, config, _rule(rule, settings or []))
-    trained = train_network(training, folder=output, progress=not quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CardWarning)  # the card below says the same
+        trained = train_network(training, folder=output, progress=not quiet)
     row = {"model": trained.name, "images": images, "epochs": trained.epoch, "folder": str(output)}
     row |= {f"{k} accuracy": v for k, v in trained.accuracies.items()}
     _print([row | {"card": trained.card.to_dict()} if as_json else row], as_json)

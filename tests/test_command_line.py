@@ -183,6 +183,14 @@ def test_train_takes_settings_of_the_rule_and_of_the_optimiser(run, tmp_path):
     )
 
 
+def test_train_warns_once(run, tmp_path, recwarn):
+    code, out, err = run("train", "--images", "digits", "--architecture", "matched_mlp", "-q",
+                         "--epochs", 1, "--lr", 1e-9, "--output", tmp_path / "run")  # fmt: skip
+    assert code == 0
+    told = [str(each.message) for each in recwarn]
+    assert (out + err + "".join(told)).count("effectively untrained") == 1
+
+
 def test_train_says_what_a_setting_cannot_be(run, tmp_path):
     code, _, err = run("train", "--images", "digits", "--output", tmp_path, "--rule",
                        "dual_propagation", "--set", "alpha=x")  # fmt: skip

@@ -53,7 +53,12 @@ def areas_of(architecture: Any) -> tuple[Area | Dense, ...]:
 
 
 def untrainable(architecture: Any) -> str:
-    """Find that no weight of a module can be trained."""
+    """Find that there are no weights, or that none of a module's can be trained."""
+    if not isinstance(architecture, ConvNet | nn.Module):
+        return (
+            f"a {type(architecture).__name__} has no weights that the rule could find. Give an "
+            "architecture (ConvNet) or a torch module."
+        )
     if isinstance(architecture, nn.Module) and not any(
         p.requires_grad for p in architecture.parameters()
     ):

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ def wrap(
     Parameters
     ----------
     module : nn.Module
-        Takes images of shape (batch, channels, size, size); it is not changed.
+        Takes images of shape (batch, channels, size, size); it is not changed. To be trained by
+        `fit` it must return one score for each class, of shape (batch, n_classes).
     layers : sequence of str
         Names of submodules, as in ``module.named_modules()``, from early to late.
     preprocessing : Preprocessing
@@ -81,22 +82,38 @@ def wrap(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class WrappedModel:
+class WrappedModel(nn.Module):
     """A torch module whose submodules are recorded by hooks; made by `wrap`."""
 
-    name: str
-    module: nn.Module
-    layer_names: tuple[str, ...] = field(kw_only=True)
-    preprocessing: Preprocessing = field(kw_only=True)
-    n_steps: int = field(kw_only=True, default=1)
-    field_degrees: float | None = field(kw_only=True, default=None)
-    channels_last: bool = field(kw_only=True, default=False)
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        *,
+        layer_names: tuple[str, ...],
+        preprocessing: Preprocessing,
+        n_steps: int = 1,
+        field_degrees: float | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.module = module
+        self.layer_names = layer_names
+        self.preprocessing = preprocessing
+        self.n_steps = n_steps
+        self.field_degrees = field_degrees
+        self.channels_last = channels_last
 
     @property
     def image_size(self) -> int:
         """Height and width of the input in pixels."""
         return self.preprocessing.size
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the module returns for images of shape (batch, channels, size, size)."""
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        return self.module(images.to(device_of(self.module), memory_format=layout))
 
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
         """Yield the outputs of the named layers, in evaluation mode (see `Model`).
@@ -111,10 +128,8 @@ class WrappedModel:
         """
         chosen = check_layers(layers, self.layer_names, model=self.name)
         calls: dict[str, list[Tensor]] = {layer: [] for layer in chosen}
-        layout = torch.channels_last if self.channels_last else torch.preserve_format
-        seen = images.to(device_of(self.module), memory_format=layout)
         with evaluation_mode(self.module), _hooked(self.module, calls, model=self.name):
-            self.module(seen)
+            self(images)
         for layer, outputs in calls.items():
             self._check_calls(layer, outputs)
         for index in range(self.n_steps):

@@ -1,6 +1,6 @@
 """Training: one loop for every learning rule, from settings to a model that can be recorded."""
 
-from brainscore_lite.training.card import Card
+from brainscore_lite.training.card import Card, CardWarning
 from brainscore_lite.training.fitting import fit
 from brainscore_lite.training.history import History
 from brainscore_lite.training.loop import TrainingDivergedError
@@ -12,6 +12,7 @@ from brainscore_lite.training.trained_model import TrainedModel
 __all__ = [
     "Augmentation",
     "Card",
+    "CardWarning",
     "History",
     "LabelledImages",
     "TrainedModel",

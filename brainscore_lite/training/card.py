@@ -13,6 +13,7 @@ from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network
 from brainscore_lite.training.history import History
+from brainscore_lite.training.measurement import layer_of
 from brainscore_lite.training.settings import TrainingConfig
 
 #: A layer whose weights moved by less than this share of their norm counts as hardly trained.
@@ -20,6 +21,13 @@ LEAST_WEIGHT_CHANGE = 0.1
 #: One whose weights moved by more than this many times their norm was carried away by its steps:
 #: what training leaves otherwise is about its size.
 MOST_WEIGHT_CHANGE = 100.0
+#: Above this settling residual a network was still moving: whether the residual is a share of what
+#: drives the units or their last change, settled ones lie well below.
+MOST_SETTLING_RESIDUAL = 0.1
+
+
+class CardWarning(UserWarning):
+    """What the card of a network says against it, as `fit` ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,9 @@ class Card:
         By split: "train" (a sample), "validation" and "test", as far as measured.
     weight_change : dict of str to float
         |W - W(0)| / |W(0)| by layer.
+    never_trained : tuple of str
+        Layers that no phase of the rule trains, by design or since they are frozen; they are as
+        they were drawn.
     norms : dict of str to str
         Norm and post-norm by area, as in "batch, none"; empty for networks without areas.
     alignment : dict of str to dict of str to float
@@ -63,6 +74,7 @@ class Card:
     makes_local: tuple[str, ...]
     accuracy: dict[str, float]
     weight_change: dict[str, float]
+    never_trained: tuple[str, ...]
     norms: dict[str, str]
     alignment: dict[str, dict[str, float]]
     settling_residual: float | None
@@ -75,8 +87,12 @@ class Card:
     def warnings(self) -> tuple[str, ...]:
         """What speaks against taking the network as trained by its rule."""
         found = []
-        still = [name for name, moved in self.weight_change.items() if moved < LEAST_WEIGHT_CHANGE]
-        if still and self.optimizer:
+        still = [
+            name
+            for name, moved in self.weight_change.items()
+            if moved < LEAST_WEIGHT_CHANGE and name not in self.never_trained
+        ]
+        if still:
             found.append(
                 f"effectively untrained: the weights of {', '.join(still)} moved by less than "
                 f"{LEAST_WEIGHT_CHANGE:.0%} of their norm"
@@ -88,6 +104,12 @@ class Card:
             found.append(
                 f"carried away: the weights of {', '.join(far)} moved by more than "
                 f"{MOST_WEIGHT_CHANGE:.0f} times their norm; lower the learning rate"
+            )
+        if self.settling_residual is not None and self.settling_residual > MOST_SETTLING_RESIDUAL:
+            found.append(
+                f"not settled: a settling residual of {self.settling_residual:.2g}, above "
+                f"{MOST_SETTLING_RESIDUAL:g}, was left, so that weights learned from states on the "
+                "way to a fixed point, not at it; give the rule more steps of inference"
             )
         return tuple(found)
 
@@ -102,6 +124,7 @@ class Card:
             f"{'' if self.ngrad else 'not '}an NGRAD)",
             "accuracy": _listed(self.accuracy),
             "weight change": _listed(self.weight_change),
+            "never trained": ", ".join(self.never_trained) or "no layer",
             **{f"alignment, {when}": _listed(each) for when, each in self.alignment.items()},
             "norm": ", ".join(f"{area}: {norm}" for area, norm in self.norms.items()) or "unknown",
             "settling residual": "nothing settles"
@@ -159,6 +182,7 @@ def card_of(
         makes_local=tuple(sorted(rule.makes_local)),
         accuracy=history.accuracies(epoch),
         weight_change=weight_change,
+        never_trained=_never_trained(estimator, weight_change),
         norms=_norms(estimator),
         alignment=_course(history, epoch, layers=tuple(weight_change)),
         settling_residual=float(residuals[-1]) if np.isfinite(residuals[-1:]).any() else None,
@@ -167,6 +191,20 @@ def card_of(
         seed=config.seed,
         epoch=epoch,
     )
+
+
+def _never_trained(estimator: Estimator, weight_change: dict[str, float]) -> tuple[str, ...]:
+    entered, trained = estimator.phase, set()
+    for phase in estimator.phases():
+        if phase.epochs != 0:
+            estimator.begin(phase)
+            trained |= {p for group in estimator.parameter_groups() for p in group.parameters}
+    estimator.phase = entered
+    layers = estimator.model.layer_names
+    learning = {
+        layer_of(name, layers) for name, p in estimator.network.named_parameters() if p in trained
+    }
+    return tuple(layer for layer in weight_change if layer not in learning)
 
 
 def _norms(estimator: Estimator) -> dict[str, str]:

@@ -19,6 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
 from brainscore_lite.networks.architectures import ARCHITECTURES
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.schema import ContractError
+from brainscore_lite.training.card import CardWarning
 from brainscore_lite.training.history import History
 from brainscore_lite.training.loop import TrainingLoop, planned
 from brainscore_lite.training.minibatches import LabelledImages, Minibatches
@@ -48,8 +49,8 @@ def fit(
     Parameters
     ----------
     network : Module implementing Model, ConvNet, or a name out of ARCHITECTURES
-        A module is copied and stays as it is. Settings are built with the configuration's seed, so
-        that rules compared at one seed start from the same weights.
+        A module is copied and stays as it is; `wrap` makes a Model of any. Settings are built with
+        the configuration's seed, so that rules compared at one seed start from the same weights.
     rule : LearningRule or a name out of LEARNING_RULES
     images : LabelledImages
         Training and test images, for example ``load_images("cifar10_jpeg")``.
@@ -62,8 +63,8 @@ def fit(
     Returns
     -------
     TrainedModel
-        Its `card` says what was trained and at what cost, and warns of layers that hardly moved;
-        a folder holds it as card.json.
+        Its `card` says what was trained and at what cost, and warns of layers that hardly moved or
+        were carried away and of states that did not settle; a folder holds it as card.json.
 
     Raises
     ------
@@ -74,6 +75,11 @@ def fit(
         or one that another version of torch began.
     TrainingDivergedError
         If loss or weights stop being finite. The last finished epoch stays in the folder.
+
+    Warns
+    -----
+    CardWarning
+        Of each warning on the card.
     """
     if isinstance(network, str):
         network = _found(network, ARCHITECTURES, "architecture")
@@ -102,7 +108,7 @@ def fit(
         if run is not None:
             run.finish(estimator, loop.rows, card=model.card.to_dict(), epoch=loop.done)
     for warning in model.card.warnings:
-        warnings.warn(f"{model.name}: {warning}.", stacklevel=2)
+        warnings.warn(f"{model.name}: {warning}.", CardWarning, stacklevel=2)
     return model
 
 
@@ -164,6 +170,12 @@ def _prepared(
     train = minibatches.splits["train"]
     with torch.no_grad():
         scores = estimator.predict(minibatches.normalised(train.pixels[:1]))
+    if not (isinstance(scores, torch.Tensor) and scores.ndim == 2):
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ContractError(
+            f"the network answers an image with {found}, expected one score for each class: a "
+            "tensor of shape (batch, n_classes). End the module in a classifier."
+        )
     highest = int(max(part.labels.max() for part in minibatches.splits.values()))
     if highest >= scores.shape[1]:
         raise ContractError(

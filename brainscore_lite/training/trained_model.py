@@ -211,8 +211,8 @@ def bound(network: nn.Module | ConvNet, rule: LearningRule, *, config: TrainingC
     else:
         raise ContractError(
             f"cannot train a {type(network).__name__}: expected an architecture (ConvNet) or a "
-            "torch module with name, layer_names, n_steps, image_size, preprocessing, "
-            "field_degrees and respond."
+            "torch module with layers to record, such as wrap(module, layers, preprocessing, "
+            "name=...) makes."
         )
     return rule.bind(fresh, torch_generator(config.seed, "rule")).to(config.device)
 

@@ -6,8 +6,10 @@ import math
 import re
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,18 +23,25 @@ from brainscore_lite.learning_rules import (
     Estimator,
     LearningRule,
     Phase,
+    StepInfo,
     UnsupportedNetworkError,
 )
 from brainscore_lite.learning_rules.learning_rule import Exactness
+from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
+from brainscore_lite.networks.architectures import MATCHED_CNN, MATCHED_MLP
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.black_box import put_black_box
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.network import Network
+from brainscore_lite.networks.pixels import Pixels
+from brainscore_lite.networks.wrapping import wrap
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
-from brainscore_lite.training.measurement import layer_of
+from brainscore_lite.training import Augmentation, TrainedModel, TrainingConfig, fit
+from brainscore_lite.training.loop import TrainingLoop
+from brainscore_lite.training.measurement import alignment, layer_of
 
 
 def those(holds: Callable[[LearningRule], bool]) -> pytest.MarkDecorator:
@@ -88,7 +97,7 @@ TOY_TRAINING: dict[str, tuple[int, float]] = {
     "direct_random_target_projection": (200, 0.1),
     "forward_forward_unsupervised": (200, 0.03),
     "simclr": (60, 0.3),
-    "vicreg": (300, 0.02),
+    "vicreg": (150, 0.03),
 }
 
 #: Rules that need not learn the toy, and why.
@@ -172,6 +181,24 @@ def test_refuses_what_is_no_number(rule: LearningRule, value: float) -> None:
 
 
 @each_rule
+@pytest.mark.parametrize("value", ["swirl", math.nan, -1])
+def test_refuses_settings_of_another_kind(rule: LearningRule, value: object) -> None:
+    """Every setting, whatever its type; none may be a word of no list, no number, or below 0."""
+    for setting in (f.name for f in dataclasses.fields(rule)):
+        with pytest.raises(ContractError, match=f"{setting} "):
+            dataclasses.replace(rule, **{setting: value})
+
+
+@each_rule
+def test_refuses_a_flag_as_a_number(rule: LearningRule) -> None:
+    """True is 1 to Python, and no number of steps to a reader."""
+    hints = typing.get_type_hints(type(rule))
+    for setting in (f.name for f in dataclasses.fields(rule) if hints[f.name] is not bool):
+        with pytest.raises(ContractError, match=f"{setting} "):
+            dataclasses.replace(rule, **{setting: True})
+
+
+@each_rule
 def test_asks_for_labels_where_its_features_learn_from_them(
     rule: LearningRule, network: nn.Module
 ) -> None:
@@ -198,6 +225,32 @@ def test_refuses_in_the_words_of_supports(rule: LearningRule, tiny: nn.Module) -
         assert reason
         with pytest.raises(UnsupportedNetworkError, match=f": {re.escape(reason)}$"):
             rule.bind(network, torch.Generator())
+
+
+@each_rule
+def test_trains_a_foreign_module_or_says_what_to_do(rule: LearningRule, toy: Batch) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    eye = Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    network = wrap(module, ["2", "3"], eye, name="foreign")
+    if not rule.supports(network).ok:
+        with pytest.raises(UnsupportedNetworkError, match=r"a WrappedModel.* train it"):
+            rule.bind(network, torch.Generator())
+        return
+    estimator = bound(rule, network)
+    trained = {id(p) for group in estimator.parameter_groups() for p in group.parameters}
+    assert len(trained) == (0 if rule.name == "untrained" else 4)
+    written = update(estimator, toy)
+    assert len(written) == len(trained)
+    assert all(gradient.abs().sum() > 0 for gradient in written.values())
+    assert estimator.predict(toy.images).shape == (len(toy.images), 2)
+
+
+@pytest.mark.parametrize("given", [None, "small_cnn", Pixels(image_size=8)], ids=repr)
+def test_supports_nothing_without_weights(given: object) -> None:
+    for name in LEARNING_RULES.keys() - {"untrained"}:
+        found = LEARNING_RULES[name].supports(given)
+        assert not found.ok
+        assert re.search(rf"(a|this is a) {type(given).__name__} ?.*(Give|Use) an", found.reason)
 
 
 @each_training_rule
@@ -313,6 +366,45 @@ def test_predicts_every_class_and_responds_with_every_layer(
     steps = list(estimator.respond(toy.images))
     assert [step.index for step in steps] == list(range(estimator.model.n_steps))
     assert set(steps[-1].activations) == set(estimator.model.layer_names)
+
+
+@each_rule
+def test_probes_the_dynamics_that_it_predicts_from(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    estimator = bound(rule, network)
+    estimator.begin(estimator.phases()[-1])
+    *_, step = estimator.respond(toy.images, ["readout"])
+    assert torch.equal(step.activations["readout"], estimator.predict(toy.images))
+
+
+#: Rules of a restricted Boltzmann machine sample; dual propagation sweeps once.
+DO_NOT_SETTLE = (
+    "restricted_boltzmann_machine", "restricted_boltzmann_machine_persistent", "dual_propagation",
+)  # fmt: skip
+
+
+@those(lambda rule: rule.family == "energy" and rule.name not in DO_NOT_SETTLE)
+def test_says_how_far_the_free_phase_settled(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    """Wherever it is probed or trained."""
+    estimator = bound(rule, network)
+    (step,) = estimator.respond(toy.images)
+    info = estimator(toy, lambda: None)
+    assert step.residual is not None
+    assert info.settling_residual == pytest.approx(step.residual, rel=1e-6, abs=1e-14)
+    assert 0 < step.residual < 0.01
+
+
+def test_errors_are_differences_of_activity_where_the_review_says_so() -> None:
+    """Lillicrap et al. 2020: in bursts, in two phases, in predictions and in targets."""
+    families = ("energy", "predictive_coding", "target")
+    of_family = {name for name, rule in LEARNING_RULES.items() if rule.family in families}
+    no_error = {"restricted_boltzmann_machine", "restricted_boltzmann_machine_persistent"}
+    own_wire = {"almeida_pineda"}  # errors settle in a network of their own
+    expected = (of_family | {"burstprop"}) - no_error - own_wire
+    assert {name for name, rule in LEARNING_RULES.items() if rule.ngrad} == expected
 
 
 @those(lambda rule: rule.name not in NEED_NOT_LEARN)
@@ -451,3 +543,139 @@ def test_learns_through_a_black_box_where_it_does_without_derivatives(
     assert not torch.equal(below, before)
     correct = estimator.predict(toy.images).argmax(dim=1) == toy.labels
     assert correct.double().mean() > 0.9
+
+
+@those(lambda rule: rule.exactness == "bp")
+def test_points_along_the_gradient_in_every_layer_where_it_is_said_to_be_backprop(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    found = alignment(bound(rule, network), toy)
+    assert len(found) >= len(network.layer_names)
+    assert all(cosine == pytest.approx(1, abs=1e-12) for cosine in found.values())
+
+
+def test_other_rules_do_not(tiny: Network, toy: Batch) -> None:
+    """The law above can fail."""
+    for name in ("feedback_alignment", "predictive_coding", "dual_propagation"):
+        assert min(alignment(bound(LEARNING_RULES[name], tiny), toy).values()) < 1 - 1e-6
+
+
+@each_training_rule
+def test_angles_to_the_gradient_are_measured_and_leave_no_trace(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    """In the last phase, which has labels for every rule."""
+    estimator = bound(rule, network)
+    estimator.begin(estimator.phases()[-1])
+    state = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
+    found = alignment(estimator, toy)
+    assert found
+    assert all(abs(cosine) <= 1 + 1e-12 for cosine in found.values())
+    assert all(torch.equal(tensor, state[n]) for n, tensor in estimator.state_dict().items())
+    assert all(p.grad is None for p in estimator.parameters())
+
+
+@those(lambda rule: "labels" not in rule.requires and rule.name != "untrained")
+def test_ends_with_a_readout_of_features_that_it_leaves_alone(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    """The network's own readout alone, or one of the rule's own beside it, in the last phase."""
+    estimator = bound(rule, network)
+    last = estimator.phases()[-1]
+    assert last == READOUT_PHASE
+    estimator.begin(last)
+    written = update(estimator, toy)
+    assert {name for name in written if name.startswith("network.") and "readout" in name}
+    assert all("readout" in name for name in written)
+
+
+@those(lambda rule: rule.family in ("energy", "predictive_coding") and "labels" in rule.requires)
+def test_settles_each_example_on_its_own_loss(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    """The same images twice give the same update: a mean loss would halve what settling sees."""
+    once, twice = (bound(rule, network) for _ in range(2))
+    doubled = Batch(toy.images.repeat(2, 1, 1, 1), toy.labels.repeat(2))
+    expected, found = update(once, toy), update(twice, doubled)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-9, atol=1e-12), name
+
+
+#: Rules that train another kind of network, or demand another activation.
+OWN_NETWORK = NETWORK_OF.keys()
+
+
+@each_rule
+@pytest.mark.parametrize("architecture", [MATCHED_MLP, MATCHED_CNN], ids=lambda each: each.name)
+def test_trains_the_matched_networks_if_it_can_train_such_a_network(
+    rule: LearningRule, architecture: ConvNet
+) -> None:
+    support = rule.supports(architecture)
+    assert support.ok == (rule.name not in OWN_NETWORK)
+    assert support.ok or re.search(r"Use |Choose |Set ", support.reason)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    train = TrainingLoop._train_step
+
+    def failing(self: TrainingLoop, now: typing.Any, batch: Batch, index: int) -> StepInfo:
+        if (now.number, index) == (epoch, 1):
+            raise RuntimeError("power cut")
+        return train(self, now, batch, index)
+
+    monkeypatch.setattr(TrainingLoop, "_train_step", failing)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FewImages:
+    """Noise that is brighter on the left or on the right half."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    name: str = "few"
+
+
+@pytest.fixture(scope="module")
+def few_images() -> FewImages:
+    labels = np.arange(32) % 2
+    images = np.random.default_rng(0).integers(0, 150, (32, 8, 8, 3))
+    images[labels == 0, :, :4] += 60
+    images[labels == 1, :, 4:] += 60
+    pixels = images.astype(np.uint8)
+    return FewImages(pixels[:24], labels[:24], pixels[24:], labels[24:])
+
+
+@each_rule
+def test_resumes_to_the_same_bytes(
+    rule: LearningRule,
+    network: nn.Module,
+    few_images: FewImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cut off twice, in the first phase and in the last; what was read back is the same, too."""
+    if rule.name.startswith("restricted_boltzmann"):
+        rule = dataclasses.replace(rule, epochs=2)
+    config = TrainingConfig(
+        epochs=2, batch_size=12, lr=0.01, optimizer="adam", augmentation=Augmentation(shift=1)
+    )
+    given = {"images": few_images, "config": config}
+    whole = fit(network, rule, **given)
+    for epoch in sorted({2, whole.epoch}) if whole.epoch else ():
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, epoch)
+            with pytest.raises(RuntimeError, match="power cut"):
+                fit(network, rule, **given, folder=tmp_path)
+    resumed = fit(network, rule, **given, folder=tmp_path)
+    read = TrainedModel.load(tmp_path, network=network)
+    expected = whole.estimator.state_dict()
+    for model in (resumed, read):
+        found = model.estimator.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    first, second = (model.history.table for model in (whole, resumed))
+    known = [column for column in first if "seconds" not in column]
+    assert first[known].equals(second[known])

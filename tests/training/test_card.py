@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from brainscore_lite.networks import ConvNet
-from brainscore_lite.training import TrainedModel, TrainingConfig, fit
+from brainscore_lite.learning_rules import PredictiveCoding
+from brainscore_lite.networks import ConvNet, Dense
+from brainscore_lite.training import CardWarning, TrainedModel, TrainingConfig, fit
 from brainscore_lite.training.card import LEAST_WEIGHT_CHANGE, Card
 
 CONFIG = TrainingConfig(epochs=3, batch_size=40, lr=0.02, checkpoint_epochs=(0, 1))
@@ -56,6 +58,31 @@ def test_warns_of_layers_that_hardly_moved(tiny: ConvNet, images: Any) -> None:
     assert "WARNING: effectively untrained" in str(still.card)
 
 
+@pytest.mark.parametrize(("residual", "warned"), [(None, 0), (0.002, 0), (0.1, 0), (0.58, 1)])
+def test_warns_of_states_that_did_not_settle(
+    model: TrainedModel, residual: float | None, warned: int
+) -> None:
+    moved = dict.fromkeys(model.card.weight_change, 1.0)
+    card = dataclasses.replace(model.card, weight_change=moved, settling_residual=residual)
+    warnings = card.warnings
+    assert len(warnings) == warned
+    for warning in warnings:
+        assert warning.startswith("not settled: a settling residual of 0.58, above 0.1, was left")
+        assert warning.endswith("give the rule more steps of inference")
+
+
+@pytest.mark.parametrize(("n_steps", "settles"), [(5, False), (100, True)])
+def test_the_steps_of_inference_decide_whether_it_warns(
+    tiny: ConvNet, images: Any, recwarn: pytest.WarningsRecorder, n_steps: int, settles: bool
+) -> None:
+    smooth = dataclasses.replace(tiny, areas=(Dense("IT", 8, activation="tanh"),))
+    config = dataclasses.replace(CONFIG, epochs=1, checkpoint_epochs=())
+    card = fit(smooth, PredictiveCoding(n_steps=n_steps), images=images, config=config).card
+    assert any(each.startswith("not settled") for each in card.warnings) is not settles
+    told = [each for each in recwarn if "not settled" in str(each.message)]
+    assert [each.category for each in told] == [CardWarning] * (not settles)
+
+
 def test_warns_of_layers_that_were_carried_away(model: TrainedModel) -> None:
     far = {"V1": 0.5, "IT": 200.0, "readout": float("inf")}  # weights that began at 0: infinite
     (warning,) = dataclasses.replace(model.card, weight_change=far).warnings
@@ -72,12 +99,44 @@ def test_a_layer_that_learns_in_an_early_phase_has_an_alignment_to_its_end(
     assert model.card.alignment["end"]["readout"] > 0.999
 
 
+def test_says_what_no_phase_trains_without_calling_it_hardly_trained(
+    tiny: ConvNet, images: Any
+) -> None:
+    config = dataclasses.replace(CONFIG, epochs=20, batch_size=10)
+    card = fit(tiny, "random_features", images=images, config=config).card
+    assert card.never_trained == ("V1", "IT")
+    assert card.weight_change["readout"] > LEAST_WEIGHT_CHANGE
+    assert card.warnings == ()
+    assert "never trained      V1, IT\n" in str(card)
+    slow = dataclasses.replace(CONFIG, lr=1e-3)
+    judged_by_goodness = fit(tiny, "forward_forward", images=images, config=slow).card
+    assert judged_by_goodness.never_trained == ("readout",)
+    assert not any("readout" in each for each in judged_by_goodness.warnings)
+
+
+def test_a_frozen_layer_is_never_trained(tiny: ConvNet, images: Any) -> None:
+    network = tiny.build(torch.Generator().manual_seed(0))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = "V1" not in name.split("->")[-1]
+    card = fit(network, "backprop", images=images, config=CONFIG).card
+    assert card.never_trained == ("V1",)
+    assert not any("V1" in each for each in card.warnings)
+
+
+def test_telling_what_is_trained_leaves_the_phase(tiny: ConvNet, images: Any) -> None:
+    model = fit(tiny, "oja", images=images, config=CONFIG)
+    model.estimator.begin(model.estimator.phases()[0])
+    assert model.card.never_trained == ()
+    assert model.estimator.phase == model.estimator.phases()[0]
+
+
 def test_does_not_warn_of_a_network_that_was_not_to_be_trained(
     tiny: ConvNet, images: Any, recwarn: pytest.WarningsRecorder
 ) -> None:
     card = fit(tiny, "untrained", images=images, config=CONFIG).card
     assert isinstance(card, Card)
     assert card.warnings == ()
+    assert card.never_trained == ("V1", "IT", "readout")
     assert card.budget["images"] == 0
     assert card.alignment == {}
     assert not [each for each in recwarn if "untrained" in str(each.message)]

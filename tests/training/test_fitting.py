@@ -1,9 +1,11 @@
+import copy
 import dataclasses
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from torch import Tensor, nn
 
 from brainscore_lite.datasets import load_images
 from brainscore_lite.learning_rules import UnsupportedNetworkError
-from brainscore_lite.networks import Area, ConvNet, Model, Pixels, Pool
+from brainscore_lite.networks import Area, ConvNet, Model, Pixels, Pool, WrappedModel, wrap
 from brainscore_lite.schema import ContractError
+from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.storage import StorageError
 from brainscore_lite.training import (
     Augmentation,
@@ -401,9 +404,39 @@ def test_refuses_a_network_that_the_rule_cannot_train(tiny: ConvNet, images: Any
         fit(network, "backprop", images=images, config=CONFIG)
 
 
+def foreign(*, last: nn.Module) -> WrappedModel:
+    parts = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), last)
+    names = ("first", "norm", "hidden", "flat", "last")
+    module = nn.Sequential(OrderedDict(zip(names, parts, strict=True)))
+    return wrap(module, ["hidden", "last"], Preprocessing(size=8), name="foreign")
+
+
+def test_a_foreign_module_is_trained_and_read_back(images: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = foreign(last=nn.Linear(144, 2))
+    before = copy.deepcopy(network.state_dict())
+    model = fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    assert model.accuracies["test"] > 0.95
+    assert model.layer_names == ("hidden", "last")
+    assert {"first", "last"} <= {name.split(".")[-1] for name in model.weight_change}
+    assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
+    assert same(TrainedModel.load(tmp_path, network=network), model)
+
+
+def test_refuses_a_foreign_module_without_scores(images: Any) -> None:
+    sentence = (
+        r"answers an image with \(1, 4, 6, 6\), expected one score for each class: .* End the"
+    )
+    with pytest.raises(ContractError, match=sentence):
+        fit(foreign(last=nn.Unflatten(1, (4, 6, 6))), "backprop", images=images, config=CONFIG)
+
+
 @pytest.mark.parametrize("network", [nn.Linear(2, 2), Pixels()], ids=["module", "model"])
 def test_refuses_what_is_no_trainable_model(network: Any, images: Any) -> None:
-    sentence = rf"cannot train a {type(network).__name__}: expected an architecture \(ConvNet\)"
+    sentence = (
+        rf"cannot train a {type(network).__name__}: expected an architecture \(ConvNet\) or a "
+        r"torch module with layers to record, such as wrap\(module, "
+    )
     with pytest.raises(ContractError, match=sentence):
         fit(network, "backprop", images=images, config=CONFIG)
 

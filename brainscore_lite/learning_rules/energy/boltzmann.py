@@ -24,7 +24,12 @@ from brainscore_lite.learning_rules.linear_readout import (
     readout_group,
     train_readout,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
+from brainscore_lite.learning_rules.settings import (
+    check_choices,
+    check_counts,
+    check_flags,
+    check_positive,
+)
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
@@ -105,6 +110,7 @@ class RestrictedBoltzmannMachine:
 
     def __post_init__(self) -> None:
         check_choices(self, visible=("gaussian", "bernoulli"))
+        check_flags(self, "persistent")
         check_positive(self, "lr")
         check_counts(self, "n_steps", "n_chains")
         check_counts(self, "epochs", least=0)

@@ -25,7 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_counts, check_positive
+from brainscore_lite.learning_rules.settings import check_counts, check_flags, check_positive
 from brainscore_lite.networks.network import Network
 
 
@@ -137,6 +137,7 @@ class GeneRec:
 
     def __post_init__(self) -> None:
         check_positive(self, "gamma")
+        check_flags(self, "symmetric", "midpoint")
         check_counts(self, "free_steps", "clamped_steps")
 
     def supports(self, architecture: Any) -> Support:

@@ -21,7 +21,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_shares
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
@@ -44,7 +44,8 @@ class CoupledLearning:
     ----------
     variant : {"centered", "positive", "negative"}
     beta : float
-        How far the readout is moved, as a share of its distance from the target.
+        How far the readout is moved, as a share of its distance from the target; at most 1,
+        where it is held at the target itself.
     free_steps, clamped_steps : int
 
     Raises
@@ -77,7 +78,7 @@ class CoupledLearning:
 
     def __post_init__(self) -> None:
         check_choices(self, variant=VARIANTS)
-        check_positive(self, "beta")
+        check_shares(self, "beta", above_0=True)
         check_counts(self, "free_steps", "clamped_steps")
 
     @property

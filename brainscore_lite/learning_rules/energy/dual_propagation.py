@@ -26,7 +26,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
     trainable,
 )
-from brainscore_lite.learning_rules.settings import check_positive
+from brainscore_lite.learning_rules.settings import check_positive, check_shares
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     differentiable_graph,
@@ -41,7 +41,6 @@ from brainscore_lite.networks.connections import (
     Operation,
 )
 from brainscore_lite.networks.network import Network, Node
-from brainscore_lite.schema import ContractError
 
 NORMS = frozenset({*CONVOLUTIONAL_NORMS, *DENSE_NORMS} - {"none"})
 #: Functions of a neuron's own drive.
@@ -121,10 +120,7 @@ class DualPropagation:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ContractError(
-                f"dual_propagation: alpha is {self.alpha}, expected a number from 0 to 1."
-            )
+        check_shares(self, "alpha")
         check_positive(self, "beta")
 
     def supports(self, architecture: Any) -> Support:

@@ -73,10 +73,10 @@ class EquilibriumPropagation:
     each other at their bounds, where a nudge does not move them. ``ConvNet(initial_gain=0.5)``
     starts the areas between their bounds.
 
-    One-sided and random-sign nudging need more free steps: what the free state still drifts is
-    divided by beta and learned, where centered nudging cancels it. The matched network at that
-    gain, before training, has a cosine of 0.06 to the gradient in its lowest area after 30 free
-    steps and of 0.93 after 200 (digits, one-sided).
+    One-sided and random-sign nudging need more free steps; set ``free_steps=200``. What the free
+    state still drifts is divided by beta and learned, where centered nudging cancels it. The
+    matched network at that gain, before training, has a cosine of 0.06 to the gradient in its
+    lowest area after 30 free steps and of 0.93 after 200 (digits, one-sided).
 
     References
     ----------
@@ -106,10 +106,7 @@ class EquilibriumPropagation:
         check_choices(self, nudging=NUDGINGS, objective=OBJECTIVES)
         check_positive(self, "beta")
         check_counts(self, "free_steps", "nudged_steps")
-        if not isinstance(self.n_points, int) or self.n_points < 2:
-            raise ContractError(
-                f"{self.name}: n_points is {self.n_points}, expected at least 2 points of a circle."
-            )
+        check_counts(self, "n_points", least=2)
         if self.objective == "squared_error" and self.nudging != "one_sided" and self.beta >= 1:
             raise ContractError(
                 f"{self.name}: beta is {self.beta}, but the squared error times -1 leaves the "

@@ -23,9 +23,13 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_counts, check_positive
+from brainscore_lite.learning_rules.settings import (
+    check_counts,
+    check_flags,
+    check_positive,
+    check_shares,
+)
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +96,10 @@ class BCM:
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, "lr", "threshold_rate")
+        check_positive(self, "lr")
+        check_shares(self, "threshold_rate", above_0=True)
+        check_flags(self, "normalised", "centred")
         check_counts(self, "epochs", least=0)
-        if self.threshold_rate > 1:
-            raise ContractError(
-                f"{self.name}: threshold_rate is {self.threshold_rate}, expected at most 1."
-            )
 
     def supports(self, architecture: Any) -> Support:
         """Accept chains of areas without local receptive fields."""

@@ -27,11 +27,12 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.settings import (
     check_choices,
     check_counts,
+    check_flags,
     check_not_negative,
     check_positive,
+    check_series,
 )
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +121,8 @@ class SoftHebb:
 
     def __post_init__(self) -> None:
         check_choices(self, biases=("standardise", "prior", "none"))
-        for field in ("lrs", "inverse_temperatures"):
-            values = getattr(self, field)
-            numbers = isinstance(values, tuple) and all(isinstance(v, int | float) for v in values)
-            if not (numbers and values and min(values) > 0):
-                raise ContractError(
-                    f"softhebb: {field} is {values}, expected a tuple of one positive number or "
-                    "more, by area."
-                )
+        check_series(self, "lrs", "inverse_temperatures")
+        check_flags(self, "rescaled", "anti_hebbian")
         check_positive(self, "radius", *(["initial_norm"] if self.initial_norm is not None else []))
         check_not_negative(self, "norm_power")
         check_counts(self, "epochs", least=0)

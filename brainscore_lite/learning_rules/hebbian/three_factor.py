@@ -22,11 +22,10 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.perturbation.node_perturbation import learnt_by_noise_on_drives
 from brainscore_lite.learning_rules.perturbation.noise_on_drives import draw_noise, write_products
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_positive, check_shares
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 REWARDS = ("correct", "log_likelihood")
 
@@ -87,8 +86,7 @@ class RewardModulatedHebb:
     def __post_init__(self) -> None:
         check_positive(self, "sigma")
         check_choices(self, reward=REWARDS)
-        if not 0 <= self.rate <= 1:
-            raise ContractError(f"{self.name}: rate is {self.rate}, expected a number from 0 to 1.")
+        check_shares(self, "rate")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas, unknown stages and several steps included."""

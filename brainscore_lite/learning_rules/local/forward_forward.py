@@ -43,7 +43,11 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     threshold_for,
     weights_of,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_not_negative
+from brainscore_lite.learning_rules.settings import (
+    check_choices,
+    check_not_negative,
+    check_positive,
+)
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.support import areas_of
 from brainscore_lite.networks.areas import Area
@@ -131,6 +135,8 @@ class ForwardForward:
             prediction=("goodness", "readout"),
             probed=PROBED,
         )
+        if self.label_strength is not None:
+            check_positive(self, "label_strength")
         check_not_negative(self, "peer_normalisation")
         check_goodness(self)
 

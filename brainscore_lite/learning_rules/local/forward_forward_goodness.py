@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.learning_rule import LearningRule
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_flags, check_positive
 from brainscore_lite.schema import ContractError
 
 GoodnessKind = Literal["sum_of_squares", "mean_of_squares", "absolute", "t_density"]
@@ -41,13 +41,14 @@ def normalised(activations: Tensor) -> Tensor:
 
 
 def check_goodness(rule: LearningRule) -> None:
-    """Refuse a kind of goodness that there is not, or a threshold or temperature out of range.
+    """Refuse a kind of goodness that there is not, or one of its settings out of range.
 
     Raises
     ------
     ContractError
     """
     check_choices(rule, goodness=GOODNESS_KINDS)
+    check_flags(rule, "minimised")
     for setting in ("threshold", "temperature"):
         if getattr(rule, setting) is not None:
             check_positive(rule, setting)

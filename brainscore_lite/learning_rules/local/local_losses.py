@@ -27,11 +27,10 @@ from brainscore_lite.learning_rules.local.area_losses import (
     pooling,
     separate_areas,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_counts
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_shares
 from brainscore_lite.networks.connections import Convolution, FullyConnected, initialise
 from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 _LOSSES = ("pred", "sim", "predsim")
 
@@ -88,11 +87,7 @@ class LocalLosses:
     def __post_init__(self) -> None:
         check_choices(self, loss=_LOSSES)
         check_counts(self, "pooled_units")
-        if not 0 <= self.similarity_weight <= 1:
-            raise ContractError(
-                f"{self.name}: similarity_weight is {self.similarity_weight}, expected a number "
-                "from 0 to 1."
-            )
+        check_shares(self, "similarity_weight")
 
     @property
     def name(self) -> str:

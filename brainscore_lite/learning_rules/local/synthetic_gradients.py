@@ -25,6 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
     trainable,
 )
+from brainscore_lite.learning_rules.settings import check_counts, check_flags
 from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Convolution, FullyConnected
@@ -79,7 +80,9 @@ class SyntheticGradients:
     makes_local: ClassVar[frozenset[str]] = frozenset({"update_locking"})
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kernel, int) or self.kernel < 1 or self.kernel % 2 == 0:
+        check_flags(self, "labels")
+        check_counts(self, "kernel")
+        if self.kernel % 2 == 0:
             raise ContractError(
                 f"{self.name}: kernel is {self.kernel}, expected an odd number of pixels."
             )

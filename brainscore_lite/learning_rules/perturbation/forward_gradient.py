@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +24,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.perturbation.node_perturbation import check_noise
+from brainscore_lite.learning_rules.settings import check_counts
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ForwardGradient:
     )
 
     def __post_init__(self) -> None:
-        check_noise(self.name, sigma=1.0, n_samples=self.n_samples)
+        check_counts(self, "n_samples")
 
     def supports(self, architecture: Any) -> Support:
         """Accept whatever has weights to train and derivatives throughout."""
@@ -137,6 +139,7 @@ def slope_along(
     n_correct : int
         Images classified correctly.
     """
+    _load_forward_mode()
     weights = dict(network.named_parameters())
     with forward_ad.dual_level():
         moving = {n: forward_ad.make_dual(weights[n].detach(), v) for n, v in direction.items()}
@@ -144,3 +147,11 @@ def slope_along(
         loss = functional.cross_entropy(scores, labels)
         value, slope = forward_ad.unpack_dual(loss)
     return value, torch.zeros_like(value) if slope is None else slope, count_correct(scores, labels)
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Let torch load what it needs at the first dual tensor, without warnings of its own making."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -28,9 +27,8 @@ from brainscore_lite.learning_rules.perturbation.noise_on_drives import (
     perturbed_nodes,
     write_products,
 )
-from brainscore_lite.learning_rules.settings import check_choices
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 BASELINES = ("example", "batch", "none")
 ELIGIBILITIES = ("clean", "noisy")
@@ -95,7 +93,8 @@ class NodePerturbation:
     )
 
     def __post_init__(self) -> None:
-        check_noise(self.name, sigma=self.sigma, n_samples=self.n_samples)
+        check_positive(self, "sigma")
+        check_counts(self, "n_samples")
         check_choices(self, baseline=BASELINES, eligibility=ELIGIBILITIES)
 
     def supports(self, architecture: Any) -> Support:
@@ -179,21 +178,6 @@ def learnt_by_noise_on_drives(architecture: Any) -> str:
         why="its learnt factors lie above the drive, so that noise on the drive teaches them "
         "nothing",
     )
-
-
-def check_noise(rule: str, *, sigma: float, n_samples: int) -> None:
-    """Refuse noise without width, and less than one sample.
-
-    Raises
-    ------
-    ContractError
-    """
-    if not 0 < sigma < math.inf:
-        raise ContractError(f"{rule}: sigma is {sigma}, expected a number above 0.")
-    if not isinstance(n_samples, int) or n_samples < 1:
-        raise ContractError(
-            f"{rule}: n_samples is {n_samples}, expected a whole number of at least 1."
-        )
 
 
 def _credited(noise: Tensor, factors: Tensor, trace: Tensor) -> Tensor:

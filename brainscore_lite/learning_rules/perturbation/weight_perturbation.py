@@ -21,7 +21,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.perturbation.node_perturbation import check_noise
+from brainscore_lite.learning_rules.settings import check_counts, check_positive
 from brainscore_lite.networks.model import device_of
 
 
@@ -71,7 +71,8 @@ class WeightPerturbation:
     )
 
     def __post_init__(self) -> None:
-        check_noise(self.name, sigma=self.sigma, n_samples=self.n_samples)
+        check_positive(self, "sigma")
+        check_counts(self, "n_samples")
 
     def supports(self, architecture: Any) -> Support:
         """Accept whatever has weights to train."""

@@ -34,11 +34,10 @@ from brainscore_lite.learning_rules.predictive_coding.prediction_estimator impor
     PredictionEstimator,
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import write_gradients
-from brainscore_lite.learning_rules.settings import check_choices, check_counts
+from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_shares
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network, Node
-from brainscore_lite.schema import ContractError
 
 Method = Literal["closed_form", "linearised", "naive"]
 METHODS = ("closed_form", "linearised", "naive")
@@ -102,10 +101,7 @@ class FixedPredictionCoding:
     output_loss: OutputLoss = "cross_entropy"
 
     def __post_init__(self) -> None:
-        if not 0 < self.step_size <= 1:
-            raise ContractError(
-                f"{self.name}: step_size is {self.step_size}, expected more than 0 and at most 1."
-            )
+        check_shares(self, "step_size", above_0=True)
         check_counts(self, "n_steps")
         check_choices(
             self, order=("synchronous", "backward"), method=METHODS, output_loss=OUTPUT_LOSSES

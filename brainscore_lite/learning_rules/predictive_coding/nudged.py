@@ -104,7 +104,7 @@ class NudgedPredictiveCoding:
 
     def __post_init__(self) -> None:
         check_choices(self, nudging=SIGNS, form=("energy", "value"), output_loss=OUTPUT_LOSSES)
-        check_inference(self.name, step_size=self.step_size, n_steps=self.n_steps, beta=self.beta)
+        check_inference(self)
 
     @property
     def name(self) -> str:

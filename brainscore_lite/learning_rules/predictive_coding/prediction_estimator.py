@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +11,7 @@ from brainscore_lite.learning_rules.classification import count_correct
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
+    LearningRule,
     StepInfo,
     Support,
     trainable,
@@ -21,9 +21,9 @@ from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     output_losses,
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
+from brainscore_lite.learning_rules.settings import check_counts, check_positive, check_shares
 from brainscore_lite.learning_rules.support import differentiable_graph, normalised_by
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 class PredictionRule(Protocol):
@@ -82,18 +82,13 @@ def settles(architecture: Any) -> Support:
     return differentiable_graph(architecture, normalised_by(architecture, {"batch"}, why=why))
 
 
-def check_inference(rule: str, *, step_size: float, n_steps: int, beta: float) -> None:
-    """Refuse settings of the dynamics that are out of range.
+def check_inference(rule: LearningRule) -> None:
+    """Refuse step_size, n_steps or beta out of range.
 
     Raises
     ------
     ContractError
     """
-    if not 0 < step_size <= 1:
-        raise ContractError(
-            f"{rule}: step_size is {step_size}, expected more than 0 and at most 1."
-        )
-    if not isinstance(n_steps, int) or n_steps < 1:
-        raise ContractError(f"{rule}: n_steps is {n_steps}, expected a whole number of at least 1.")
-    if not 0 < beta < math.inf:
-        raise ContractError(f"{rule}: beta is {beta}, expected more than 0.")
+    check_shares(rule, "step_size", above_0=True)
+    check_counts(rule, "n_steps")
+    check_positive(rule, "beta")

@@ -85,7 +85,7 @@ class PredictiveCoding:
     output_loss: OutputLoss = "cross_entropy"
 
     def __post_init__(self) -> None:
-        check_inference(self.name, step_size=self.step_size, n_steps=self.n_steps, beta=self.beta)
+        check_inference(self)
         check_choices(self, output_loss=OUTPUT_LOSSES)
 
     def supports(self, architecture: Any) -> Support:

@@ -17,7 +17,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
-from brainscore_lite.learning_rules.settings import check_positive
+from brainscore_lite.learning_rules.settings import check_positive, check_sizes
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.network import Network
 
@@ -45,7 +45,7 @@ class SimCLR:
     Raises
     ------
     ContractError
-        If the temperature is not a positive number.
+        If a setting is out of its range.
 
     References
     ----------
@@ -70,6 +70,7 @@ class SimCLR:
 
     def __post_init__(self) -> None:
         check_positive(self, "temperature")
+        check_sizes(self, "projector_units")
 
     def supports(self, architecture: Any) -> Support:
         """Accept every graph of areas with weights to train and derivatives throughout."""

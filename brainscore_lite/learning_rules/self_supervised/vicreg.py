@@ -16,7 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
-from brainscore_lite.learning_rules.settings import check_not_negative
+from brainscore_lite.learning_rules.settings import check_not_negative, check_sizes
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.network import Network
 
@@ -46,7 +46,7 @@ class VICReg:
     Raises
     ------
     ContractError
-        If a weight is negative.
+        If a setting is out of its range.
 
     References
     ----------
@@ -73,6 +73,7 @@ class VICReg:
 
     def __post_init__(self) -> None:
         check_not_negative(self, "invariance", "variance", "covariance")
+        check_sizes(self, "projector_units")
 
     def supports(self, architecture: Any) -> Support:
         """Accept every graph of areas with weights to train and derivatives throughout."""

@@ -16,6 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_not_negative
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.learning_rules.target.inverses import noise_like
 from brainscore_lite.learning_rules.target.propagation import (
@@ -24,7 +25,6 @@ from brainscore_lite.learning_rules.target.propagation import (
     supports_targets,
 )
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +89,7 @@ class DirectDifferenceTargetPropagation:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not 0 <= self.damping < math.inf:
-            raise ContractError(
-                f"{self.name}: damping is {self.damping}, expected a number of at least 0."
-            )
+        check_not_negative(self, "damping")
 
     def supports(self, architecture: Any) -> Support:
         """Accept any chain of areas without batch normalisation."""

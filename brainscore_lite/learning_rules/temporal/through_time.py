@@ -20,12 +20,12 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.settings import check_counts
 from brainscore_lite.learning_rules.support import no_sequence, support
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,8 @@ class BackpropThroughTime:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.horizon is not None and self.horizon < 1:
-            raise ContractError(
-                f"{self.name}: horizon is {self.horizon}, expected at least 1 step, or None for "
-                "all."
-            )
+        if self.horizon is not None:
+            check_counts(self, "horizon")
 
     @property
     def name(self) -> str:

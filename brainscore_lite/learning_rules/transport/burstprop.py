@@ -25,7 +25,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_choices, check_positive
+from brainscore_lite.learning_rules.settings import check_choices, check_positive, check_shares
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
@@ -40,7 +40,6 @@ from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
-from brainscore_lite.schema import ContractError
 
 #: Activations that can be the rate of events: never negative.
 RATES = frozenset({"clipped_relu", "relu", "sigmoid", "softplus"})
@@ -104,8 +103,7 @@ class BurstDependent:
     def __post_init__(self) -> None:
         check_choices(self, feedback=("random", "symmetric"))
         check_positive(self, "amplitude", "scale")
-        if not 0 < self.p0 < 1:
-            raise ContractError(f"{self.name}: p0 is {self.p0}, expected between 0 and 1.")
+        check_shares(self, "p0", above_0=True, below_1=True)
 
     @property
     def exactness(self) -> Exactness:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -20,7 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_counts, check_positive
+from brainscore_lite.learning_rules.settings import check_counts, check_not_negative, check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
@@ -82,8 +81,7 @@ class KolenPollack:
     makes_local: ClassVar[frozenset[str]] = frozenset({"weight_transport"})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay < math.inf:
-            raise ContractError(f"{self.name}: decay is {self.decay}, expected at least 0.")
+        check_not_negative(self, "decay")
         check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:

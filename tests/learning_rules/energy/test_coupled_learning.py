@@ -125,5 +125,8 @@ def test_refuses() -> None:
         CoupledLearning().bind(relu, GENERATOR)
     with pytest.raises(ContractError, match="variant is 'both', which is unknown"):
         CoupledLearning(variant="both")
-    with pytest.raises(ContractError, match=r"beta is -0\.1, expected a number above 0"):
-        CoupledLearning(beta=-0.1)
+    for beta in (-0.1, 0, 1.01):
+        sentence = rf"beta is {beta}, expected a number above 0 and at most 1\."
+        with pytest.raises(ContractError, match=sentence):
+            CoupledLearning(beta=beta)
+    assert CoupledLearning(beta=1).beta == 1

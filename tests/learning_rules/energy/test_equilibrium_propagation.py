@@ -381,7 +381,7 @@ def test_refuses_recurrence_of_the_networks_own_and_foreign_modules() -> None:
         ({"nudging": "left"}, "nudging is 'left', which is unknown. Choose one of: centered"),
         ({"objective": "hinge"}, "objective is 'hinge'"),
         ({"beta": 0.0}, "beta is 0.0, expected a number above 0"),
-        ({"n_points": 1}, "n_points is 1, expected at least 2"),
+        ({"n_points": 1}, "n_points is 1, expected a whole number of at least 2"),
         ({"beta": 1.0, "objective": "squared_error"}, "without a minimum. Set beta below 1"),
     ],
 )

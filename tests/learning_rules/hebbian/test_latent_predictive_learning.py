@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from brainscore_lite.learning_rules import Batch, Estimator, LatentPredictiveLearning
+from brainscore_lite.learning_rules import Batch, Estimator, LatentPredictiveLearning, VICReg
+from brainscore_lite.learning_rules.hebbian.latent_predictive_learning import local_objective
 from brainscore_lite.learning_rules.stages import stages
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
@@ -102,6 +103,32 @@ def test_the_reported_loss_is_the_sum_of_the_objectives(views: Tensor) -> None:
         z = latent.unflatten(0, (2, -1))
         expected += objective(rule, z).item() - (z[0] - z[1]).square().mean().item()
     assert reported == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_area_follows_vicreg_of_its_own_responses() -> None:
+    """Term by term. Decorrelation is VICReg's covariance, over 2 (units - 1); the Hebbian part is
+    its variance term times 2 / deviation of each unit, where that is below VICReg's 1."""
+    n_units = 6
+    z = torch.randn(2, 9, n_units, generator=torch.Generator().manual_seed(1)).double()
+    z *= torch.linspace(0.2, 0.7, n_units, dtype=torch.float64)
+    deviation = (z.var(dim=1, keepdim=True) + 1e-4).sqrt()
+    assert deviation.max() < 1
+
+    def vicreg(**weights: float) -> Tensor:
+        off = {"invariance": 0.0, "variance": 0.0, "covariance": 0.0}
+        at = z.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(VICReg(**(off | weights)).objective(*at), at)
+        return gradient
+
+    def own(**weights: float) -> Tensor:
+        off = {"predictive": 0.0, "hebbian": 0.0, "decorrelation": 0.0}
+        return local_objective(z, LatentPredictiveLearning(**(off | weights)))[1]
+
+    close = {"rtol": 1e-12, "atol": 1e-14}
+    torch.testing.assert_close(own(predictive=3.0), vicreg(invariance=3.0), **close)
+    share = 2 * (n_units - 1)
+    torch.testing.assert_close(own(decorrelation=3.0), vicreg(covariance=3.0) / share, **close)
+    torch.testing.assert_close(own(hebbian=3.0), 2 * vicreg(variance=3.0) / deviation, **close)
 
 
 def test_an_area_writes_nothing_below_itself(views: Tensor) -> None:

@@ -236,7 +236,14 @@ def test_learning_rates_and_temperatures_go_by_area() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"lrs": ()}, {"lrs": 0.1}, {"lrs": ("a",)}, {"inverse_temperatures": (1.0, 0.0)}]
+    "settings",
+    [
+        {"lrs": ()},
+        {"lrs": 0.1},
+        {"lrs": ("a",)},
+        {"lrs": (0.1, float("nan"))},
+        {"inverse_temperatures": (1.0, 0.0)},
+    ],
 )
 def test_refuses_what_is_no_tuple_of_positive_numbers(settings: dict[str, Any]) -> None:
     with pytest.raises(ContractError, match="expected a tuple of one positive number or more"):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,20 @@ CONVOLUTIONAL = ConvNet(
     n_classes=4,
     image_size=8,
     name="convolutional",
+)
+
+LOCAL = ConvNet(
+    areas=(
+        Area("V1", 3, kernel=5, shared=False, activation="relu"),
+        Area("V2", 4, kernel=3, stride=2, shared=False, activation="relu"),
+        Area("IT", 3, shared=False, activation="relu"),
+    ),
+    n_classes=4,
+    image_size=8,
+    name="local_receptive_fields",
+)
+each_architecture = pytest.mark.parametrize(
+    "architecture", [DENSE, CONVOLUTIONAL, LOCAL], ids=lambda each: each.name
 )
 
 
@@ -100,7 +115,7 @@ def drawn_wrong(estimator: Estimator, given: Batch) -> Tensor:
     return wrong_labels(given.labels, estimator.n_classes, generator=clone)
 
 
-@pytest.mark.parametrize("architecture", [DENSE, CONVOLUTIONAL], ids=lambda each: each.name)
+@each_architecture
 def test_gradient_of_each_layer_is_that_of_its_own_loss_alone(architecture: ConvNet) -> None:
     """dL_l / dW_l by autograd through the whole network, and dL_l / dW_k = 0 for k != l."""
     estimator, given = (
@@ -166,7 +181,7 @@ def test_a_silent_layer_stays_silent() -> None:
     assert not normalised(torch.zeros(2, 5)).any()
 
 
-@pytest.mark.parametrize("architecture", [DENSE, CONVOLUTIONAL], ids=lambda each: each.name)
+@each_architecture
 def test_prediction_is_the_goodness_of_each_label_above_the_first_layer(
     architecture: ConvNet,
 ) -> None:
@@ -371,6 +386,13 @@ def test_refuses_more_labels_than_pixels() -> None:
     with pytest.raises(UnsupportedNetworkError, match=r"its 37 labels need a pixel each.*'waves'"):
         bound(ForwardForward(), architecture)
     assert ForwardForward(labels_as="waves").supports(architecture).ok
+
+
+@pytest.mark.parametrize("strength", [0, -1.0, float("inf"), "strong"])
+def test_refuses_a_label_without_strength(strength: Any) -> None:
+    with pytest.raises(ContractError, match=f"label_strength is {strength}, expected a number ab"):
+        ForwardForward(label_strength=strength)
+    assert ForwardForward(label_strength=2).label_strength == 2
 
 
 def test_needs_labels() -> None:

@@ -1,6 +1,8 @@
 """Forward gradient: exactly unbiased, in one forward pass."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -91,6 +93,20 @@ def test_reports_loss_and_correct_images(tiny: Network, toy: Batch) -> None:
     scores = tiny(toy.images)
     assert info.loss == pytest.approx(functional.cross_entropy(scores, toy.labels).item())
     assert info.n_correct == int((scores.argmax(1) == toy.labels).sum())
+
+
+def test_keeps_to_itself_what_torch_says_as_it_loads() -> None:
+    """In a process of its own: torch says it at the first call only."""
+    program = """
+import warnings
+import torch
+from brainscore_lite.learning_rules.perturbation.forward_gradient import slope_along
+network, images = torch.nn.Linear(2, 2), torch.ones(1, 2)
+direction = {name: torch.ones_like(p) for name, p in network.named_parameters()}
+warnings.simplefilter("error")
+slope_along(network, images, torch.zeros(1, dtype=torch.int64), direction=direction)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_refuses_a_black_box(tiny: Network) -> None:

@@ -110,6 +110,28 @@ def test_cosine_and_slope_follow_the_number_of_samples(
     assert (g @ found / (g @ g)).item() == pytest.approx(1, abs=0.009)
 
 
+@pytest.mark.parametrize("n_samples", [1, 10])
+def test_few_samples_are_as_far_off_as_theory_says(
+    n_samples: int,
+    chain: Network,
+    batch_for: BatchFor,
+    gradient: Gradient,
+    estimate: Estimate,
+) -> None:
+    """Over repeated draws: mean slope 1, and mean |ĝ - g|^2 = v |g|^2 / K."""
+    batch = batch_for(chain, 12)
+    g = gradient(chain, batch)
+    v = square_error_of_one_sample(chain, batch) / (g @ g).item()
+    estimator = bound(NodePerturbation(sigma=1e-5, n_samples=n_samples), chain)
+    found = torch.stack([estimate(estimator, batch) for _ in range(1000 // n_samples)])
+    slopes = found @ g / (g @ g)
+    standard_error = slopes.std().item() / len(slopes) ** 0.5
+    assert standard_error < 0.06
+    assert slopes.mean().item() == pytest.approx(1, abs=4 * standard_error)
+    square = (found - g).square().sum(dim=1).mean() / (g @ g)
+    assert square.item() == pytest.approx(v / n_samples, rel=0.1)
+
+
 def square_error_of_one_sample(network: Network, batch: Batch) -> float:
     """Sum over weights of the variance at K = 1, sigma -> 0.
 

@@ -15,6 +15,8 @@ from brainscore_lite.learning_rules import (
     WeightPerturbation,
 )
 from brainscore_lite.networks import put_black_box
+from brainscore_lite.networks.areas import Dense
+from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -59,6 +61,25 @@ def test_cosine_follows_samples_and_weights(
     found = estimate(bound(WeightPerturbation(1e-6, n_samples=400), chain), batch)
     cosine = functional.cosine_similarity(g, found, dim=0).item()
     assert cosine == pytest.approx((1 + (len(g) + 1) / 400) ** -0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("units", [2, 6])
+@pytest.mark.parametrize("n_samples", [1, 10])
+def test_variance_grows_with_the_number_of_weights_and_falls_with_samples(
+    units: int, n_samples: int, batch_for: BatchFor, gradient: Gradient, estimate: Estimate
+) -> None:
+    """Over repeated draws: mean slope 1, and mean |ĝ - g|^2 = (N + 1) |g|^2 / K."""
+    areas = (Dense("IT", units, activation="tanh"),)
+    network = ConvNet(areas=areas, n_classes=3, image_size=2, in_channels=1)
+    network = network.build(torch.Generator().manual_seed(0)).double()
+    batch = batch_for(network)
+    g, estimator = gradient(network, batch), bound(WeightPerturbation(1e-6, n_samples), network)
+    n_draws = 1000 // n_samples
+    found = torch.stack([estimate(estimator, batch) for _ in range(n_draws)])
+    spread = 4 * (2 / 1000) ** 0.5  # four standard errors
+    assert (found @ g / (g @ g)).mean().item() == pytest.approx(1, abs=spread)
+    square = (found - g).square().sum(dim=1).mean() / (g @ g)
+    assert square.item() == pytest.approx((len(g) + 1) / n_samples, rel=0.25)
 
 
 @pytest.mark.slow

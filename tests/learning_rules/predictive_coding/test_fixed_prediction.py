@@ -322,7 +322,10 @@ Make = Callable[[], FixedPredictionCoding]
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: FixedPredictionCoding(step_size=0), r"step_size is 0, expected more than 0"),
+        (
+            lambda: FixedPredictionCoding(step_size=0),
+            r"step_size is 0, expected a number above",
+        ),
         (lambda: FixedPredictionCoding(n_steps=0), r"n_steps is 0, expected a whole number"),
         (lambda: FixedPredictionCoding(order="down"), r"order is 'down', .* synchronous, backward"),
         (lambda: FixedPredictionCoding(method="fast"), r"method is 'fast', .* closed_form, lin"),

@@ -79,7 +79,10 @@ def test_updates_are_the_gradient_of_the_objective(tiny: nn.Module, seen: Batch)
 
 
 def test_training_brings_views_together_and_images_apart(tiny: nn.Module, seen: Batch) -> None:
-    """Augmentation invariance: cosines of views of one image rise over those of different ones."""
+    """Augmentation invariance: cosines of views of one image rise over those of different ones.
+
+    And no collapse: unit vectors whose variance sums to nearly 1, in more than one direction.
+    """
 
     def margin() -> float:
         with torch.no_grad():
@@ -99,6 +102,11 @@ def test_training_brings_views_together_and_images_apart(tiny: nn.Module, seen: 
                 parameter -= 0.3 * parameter.grad
                 parameter.grad = None
     assert margin() > before + 0.1
+    with torch.no_grad():
+        one, _ = (nn.functional.normalize(z, dim=1) for z in estimator.projections(seen))
+    shares = torch.linalg.eigvalsh(one.T.cov())
+    assert shares.sum() > 0.9
+    assert shares[-2] > 0.02
 
 
 def test_reads_what_the_readout_reads() -> None:
@@ -122,3 +130,6 @@ def test_refusals(tiny: nn.Module, toy: Batch) -> None:
         bound(tiny)(Batch(toy.images, views=three), lambda: None)
     with pytest.raises(UnsupportedNetworkError, match="a Linear is no graph of areas"):
         SimCLR().bind(nn.Linear(2, 2), torch.Generator())
+    for units in (8, (8, 0), (8, 2.5), [8]):
+        with pytest.raises(ContractError, match=r"projector_units is .* whole numbers above 0\."):
+            SimCLR(projector_units=units)

@@ -78,6 +78,32 @@ def effective_rank(projections: Tensor) -> float:
     return float(torch.exp(-(share * share.log()).sum()))
 
 
+def test_views_come_to_agree(tiny: nn.Module, toy: Batch) -> None:
+    """Augmentation invariance: views of one image draw nearer than images are to each other."""
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(2, *toy.images.shape, generator=generator, dtype=torch.float64)
+    batch = Batch(toy.images, views=toy.images + 0.3 * noise)
+    estimator = bound(tiny)
+
+    def apart() -> float:
+        """Square distance of views, over the mean square distance of images."""
+        with torch.no_grad():
+            one, other = estimator.projections(batch)
+        return float(
+            (one - other).square().sum(dim=1).mean() / torch.cdist(one, other).square().mean()
+        )
+
+    before = apart()
+    (group,) = estimator.parameter_groups()
+    for _ in range(100):
+        estimator(batch, lambda: None)
+        with torch.no_grad():
+            for parameter in group.parameters:
+                parameter -= 0.02 * parameter.grad
+                parameter.grad = None
+    assert apart() < 0.5 * before
+
+
 def test_does_not_collapse(tiny: nn.Module, toy: Batch) -> None:
     """Every unit keeps varying, and units differ; without the two terms that see to it, views come
     to agree by varying less."""
@@ -93,3 +119,6 @@ def test_refusals(tiny: nn.Module, toy: Batch) -> None:
         bound(tiny)(Batch(toy.images), lambda: None)
     with pytest.raises(UnsupportedNetworkError, match="a Linear is no graph of areas"):
         VICReg().bind(nn.Linear(2, 2), torch.Generator())
+    for units in (8, (8, 0), (8, 2.5), [8]):
+        with pytest.raises(ContractError, match=r"projector_units is .* whole numbers above 0\."):
+            VICReg(projector_units=units)

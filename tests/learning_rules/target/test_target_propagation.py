@@ -143,7 +143,7 @@ def test_targets_of_an_invertible_network_are_steps_of_gauss_and_newton() -> Non
 
 
 def test_linear_invertible_networks_give_gauss_and_newton_exactly() -> None:
-    """With no activation t_l - r_l = -step J^-1 e to 1e-12 at any step."""
+    """With no activation t_l - r_l = -step J^-1 e to 1e-12; a step of 1e-3 is known to 1e-13 r."""
     areas = (Dense("V4", 4, activation="identity"), Dense("IT", 4, activation="identity"))
     network = built(ConvNet(areas=areas, n_classes=4, image_size=4), seed=3)
     batch = batch_for(network, n_classes=4)
@@ -160,7 +160,7 @@ def test_linear_invertible_networks_give_gauss_and_newton_exactly() -> None:
     targets = estimator.targets(batch.images, batch.labels)  # type: ignore[operator]
     expected = -1e-3 * torch.linalg.solve(readout @ middle, error.T).T
     moved = targets[0] - activations["V4"].detach()
-    assert ((moved - expected).norm() / expected.norm()).item() < 1e-11
+    assert ((moved - expected).norm() / expected.norm()).item() < 1e-12
 
 
 def test_target_propagation_is_not_backprop() -> None:
@@ -168,7 +168,7 @@ def test_target_propagation_is_not_backprop() -> None:
     gradient = update(bound(Backprop(), network), batch)
     estimator = with_perfect_inverses(TargetPropagation(output_step=1e-3), network)
     below = {name: g for name, g in gradient.items() if "readout" not in name}
-    assert cosine(update(estimator, batch), below) < 0.95
+    assert cosine(update(estimator, batch), below) < 0.5
 
 
 def test_perfect_inverses_make_the_difference_correction_vanish() -> None:

@@ -217,6 +217,32 @@ def test_direct_feedback_is_least_at_the_damped_step_of_gauss_and_newton(damping
     assert slope().norm() < 0.02 * anywhere
 
 
+def test_trained_direct_feedback_leaves_the_null_space_of_the_jacobian() -> None:
+    """The share of t_l - r_l that cannot move the output: most of it before, a tenth after."""
+    network = linear_network()
+    batch = batch_for(network)
+    estimator = bound(DirectDifferenceTargetPropagation(damping=0.1), network)
+    activations = activations_of(network, batch)
+    error = activations[-1].softmax(1) - functional.one_hot(batch.labels, 3)
+
+    def share_unseen() -> list[float]:
+        shares = []
+        targets = estimator.pathway.targets(activations, error, 1.0)  # type: ignore[union-attr]
+        for up, target, here in zip(
+            jacobians_to_readout(network), targets, activations[1:], strict=False
+        ):
+            moved = (target - here).detach()
+            unseen = moved - moved @ torch.linalg.pinv(up) @ up
+            shares.append((unseen.norm() / moved.norm()).item())
+        return shares
+
+    before = share_unseen()
+    train_feedback(estimator, batch, n_steps=600, lr=0.05)
+    after = share_unseen()
+    assert min(before) > 0.4
+    assert max(after) < 0.1
+
+
 def test_direct_feedback_follows_gauss_and_newton_more_than_the_gradient() -> None:
     """After training, targets lie closer to damped Gauss-Newton targets than to the gradient."""
     network = built(MLP)

@@ -156,7 +156,7 @@ def test_refuses_what_cannot_be_a_rate(make_network: Callable[..., Network]) -> 
     ("settings", "message"),
     [
         ({"amplitude": 0.0}, r"amplitude is 0\.0, expected a number above 0\."),
-        ({"p0": 1.0}, r"p0 is 1\.0, expected between 0 and 1\."),
+        ({"p0": 1.0}, r"p0 is 1\.0, expected a number above 0 and below 1\."),
         (
             {"feedback": "none"},
             r"feedback is 'none', which is unknown\. Choose one of: random, symmetric\.",
