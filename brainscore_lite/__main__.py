@@ -187,6 +187,9 @@ def score(
     layer: Annotated[
         str, typer.Option(help="A layer's name, or 'auto': chosen on stimuli kept apart.")
     ] = "auto",
+    step: Annotated[
+        int | None, typer.Option(help="Of a model that answers over time; -1 is the last.")
+    ] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws over stimuli.", min=0)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of models that are drawn at random.", min=0)] = 0,
     output: Annotated[
@@ -201,7 +204,7 @@ def score(
     from brainscore_lite.stimuli import StimulusSet
     from brainscore_lite.storage import load_responses
     from brainscore_lite.studies.models import load_model
-    from brainscore_lite.studies.scoring import score_model
+    from brainscore_lite.studies.scoring import Recording, score_model
     from brainscore_lite.tables import results_table, write_csv
 
     if (responses is None) == (not benchmark) or (responses is None) != (images is None):
@@ -228,7 +231,9 @@ def score(
     rows = []
     for name in model:
         loaded = load_model(name, seed=seed, progress=not quiet)
-        scores = score_model(loaded, *chosen, layer=layer, progress=not quiet)
+        scores = score_model(
+            loaded, *chosen, layer=layer, recording=Recording(step=step), progress=not quiet
+        )
         rows += [each.to_row() for each in scores]
     if output is not None:
         write_csv(results_table(rows), output)
@@ -353,9 +358,13 @@ def _rule(name: str, settings: list[str]) -> Any:
     given = {}
     for setting in settings:
         key, _, text = setting.partition("=")
-        if key not in known or not text:
+        if not text:
             raise brainscore_lite.ContractError(
-                f"--set {setting}: expected name=value; the settings of '{name}' are: "
+                f"--set {setting}: expected name=value, as in beta=0.5."
+            )
+        if key not in known:
+            raise brainscore_lite.ContractError(
+                f"--set {setting}: '{name}' has no setting '{key}'. It has: "
                 f"{', '.join(known) or 'none'}."
             )
         try:

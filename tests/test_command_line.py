@@ -178,9 +178,10 @@ def test_train_takes_settings_of_the_rule_and_of_the_optimiser(run, tmp_path):
     assert kept["rule"]["scale"] == 0.5
     code, _, err = run(*common, "--rule", "feedback_alignment", "--set", "beta=1")
     assert code == 1
-    assert (
-        "--set beta=1: expected name=value; the settings of 'feedback_alignment' are: scale" in err
-    )
+    assert "--set beta=1: 'feedback_alignment' has no setting 'beta'. It has: scale" in err
+    code, _, err = run(*common, "--rule", "feedback_alignment", "--set", "scale")
+    assert code == 1
+    assert "--set scale: expected name=value, as in beta=0.5" in err
 
 
 def test_train_warns_once(run, tmp_path, recwarn):

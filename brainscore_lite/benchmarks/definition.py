@@ -233,7 +233,7 @@ class Benchmark:
         if "step" in activations.dims:
             raise ContractError(
                 f"benchmark '{self.name}': activations hold {activations.sizes['step']} steps; "
-                "select one with .isel(step=...)."
+                "it scores one. Select it: activations.isel(step=-1) is the last."
             )
         return self.metric.compare(activations, self.target)
 

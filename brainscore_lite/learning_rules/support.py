@@ -215,7 +215,8 @@ def no_elman_network(architecture: Any) -> str:
     """Find that an architecture is not the small recurrent network of rules online in time."""
     if isinstance(architecture, ElmanNetwork):
         return ""
+    other = "backprop" if no_graph_of_areas(architecture) else "bptt"
     return (
         f"derivatives are carried forward in time for an ElmanNetwork only, and this is a "
-        f"{type(architecture).__name__}. Use an ElmanNetwork, or train it with 'bptt'."
+        f"{type(architecture).__name__}. Use an ElmanNetwork, or train it with '{other}'."
     )

@@ -29,11 +29,14 @@ class Recording:
     projection : RandomProjection
         Sparse random projection, which keeps inner products up to a small error.
     batch_size : int
+    step : int or None
+        Of a model that answers over time; negative ones count from the last.
     """
 
     whole_up_to: int = 200
     projection: RandomProjection = RandomProjection()
     batch_size: int = 8
+    step: int | None = None
 
     def __call__(
         self,
@@ -43,8 +46,21 @@ class Recording:
         layers: Sequence[str] | None = None,
         progress: bool = False,
     ) -> xr.DataArray:
-        """Record the layers of a model, all in one pass; dims (stimulus, neuroid)."""
-        return record(
+        """Record the layers of a model, all in one pass; dims (stimulus, neuroid).
+
+        Raises
+        ------
+        ContractError
+            If the model answers in several steps and none is named, or it has no such step.
+        """
+        n_steps = getattr(model, "n_steps", 1)  # what is no model is refused by `record`
+        if (n_steps > 1 and self.step is None) or not -n_steps <= (self.step or 0) < n_steps:
+            raise ContractError(
+                f"the model answers in {n_steps} steps and step is {self.step}. Name one from 0 to "
+                f"{n_steps - 1}: score_model(..., recording=Recording(step=-1)), or --step -1, "
+                "takes the last."
+            )
+        recorded = record(
             model,
             stimuli,
             layers=layers,
@@ -52,6 +68,7 @@ class Recording:
             projection=None if len(stimuli) <= self.whole_up_to else self.projection,
             progress=progress,
         )
+        return recorded if n_steps == 1 else recorded.isel(step=self.step, drop=True)
 
 
 def score_model(
@@ -77,6 +94,8 @@ def score_model(
     seed : int
         Of models that are drawn at random or trained here.
     recording : Recording, optional
+        How activations are recorded; `Recording(step=-1)` takes the last step of a model that
+        answers over time.
     progress : bool
         Show progress bars.
 
@@ -88,7 +107,7 @@ def score_model(
     Raises
     ------
     ContractError
-        If a name is unknown, images are missing, or the model has no such layer.
+        If a name is unknown, images are missing, or the model has no such layer or step.
 
     Examples
     --------

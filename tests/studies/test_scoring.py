@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from brainscore_lite.benchmarks import benchmark
+from brainscore_lite.networks import ElmanNetwork
 from brainscore_lite.schema import ContractError
+from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.studies import Recording, load_model, score_model
 
 
@@ -47,6 +49,25 @@ def test_wide_layers_are_projected_only_beyond_a_number_of_stimuli():
     assert whole.sizes["neuroid"] > projected.sizes["neuroid"] == 4096
     inner = [(array.values @ array.values.T).ravel() for array in (whole, projected)]
     assert np.corrcoef(*inner)[0, 1] > 0.99
+
+
+def test_a_step_of_a_model_over_time_is_scored():
+    preprocessing = Preprocessing(size=16, channels="L", mean=(0.0,), std=(1.0,))
+    model = ElmanNetwork(
+        12, 4, generator=torch.Generator().manual_seed(0), preprocessing=preprocessing
+    )
+    target = benchmark("simulated_v4_it.V4.rsa", n_draws=0)
+    last, named = (
+        score_model(model, target, layer="hidden", recording=Recording(step=step))[0].raw
+        for step in (-1, model.n_steps - 1)
+    )
+    first = score_model(model, target, layer="hidden", recording=Recording(step=0))[0].raw
+    assert last == named != first
+    refused = rf"answers in {model.n_steps} steps and step is None\. Name one from 0 to"
+    with pytest.raises(ContractError, match=refused):
+        score_model(model, target, layer="hidden")
+    with pytest.raises(ContractError, match="answers in 1 steps and step is 3"):
+        score_model("pixels", target, recording=Recording(step=3))
 
 
 def test_an_unknown_layer_is_refused():
