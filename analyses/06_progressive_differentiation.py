@@ -116,7 +116,7 @@ def trained(name: str, *, seed: int, n_steps: int) -> list[dict[str, Any]]:
     lr, rows, every = RULES[name], [], max(1, n_steps // N_MEASURED)
     for phase in estimator.phases():
         estimator.begin(phase)
-        last = phase is estimator.phases()[-1] or phase == estimator.phases()[-1]
+        last = phase == estimator.phases()[-1]
         labels = torch.arange(8) if phase.labels else None
         for index in range(n_steps + 1 if last else min(N_FIRST, n_steps)):
             if last and index % every == 0:

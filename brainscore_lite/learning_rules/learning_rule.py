@@ -28,6 +28,11 @@ REQUIREMENTS = frozenset(
 LOCALITIES = frozenset(
     {"weight_transport", "separate_error", "distinct_phases", "update_locking", "derivatives"}
 )
+#: What a settling residual measures, by family; the numbers of two families do not compare.
+SETTLING_MEASURES = {
+    "energy": "root mean square change of all units in their last update",
+    "predictive_coding": "share of the feedback that is not balanced",
+}
 
 
 class UnsupportedNetworkError(ContractError):
@@ -130,7 +135,11 @@ class StepInfo:
     n_correct : int, optional
         Images of the batch classified correctly, where the rule knows it at no extra cost.
     settling_residual : float, optional
-        How far from its fixed point a settling network was left.
+        How far from its fixed point a settling network was left, as `SETTLING_MEASURES` says for
+        the family: with an energy, the root mean square change of all units in their last update,
+        in units of activity; in predictive coding, the share of the feedback that errors do not
+        balance (with fixed predictions, that has not arrived at the lowest area). None where
+        nothing is meant to settle.
     """
 
     loss: float
@@ -262,8 +271,12 @@ class LearningRule(Protocol):
     ----------
     name, family, citation : str
     exactness : {"bp", "bp_limit", "gn_limit", "approximate", "none"}
-        Which gradient the rule follows, and so which proofs it owes. Rules marked "bp" train
-        one and the same network and count as one model in a comparison.
+        Which gradient the rule follows with its settings, and so which proofs it owes. With "bp",
+        the update of each layer points exactly along the gradient of the cross-entropy of the
+        network's answer; such rules count as one model in a comparison. "bp_limit" and "gn_limit"
+        point along that of the rule's objective, or along a Gauss-Newton step, in a limit of the
+        settings; "approximate" does so roughly, or along the gradient of another loss of the
+        labels; "none" follows another objective.
     ngrad : bool
         Whether differences of activity carry the error (Lillicrap et al. 2020).
     requires : frozenset of str
@@ -310,7 +323,8 @@ def distinct(rules: Iterable[LearningRule]) -> dict[str, tuple[str, ...]]:
     """Group rules that train one and the same network.
 
     All rules of exactness "bp" follow one gradient, so in a comparison of what networks represent
-    they are one model, whatever they cost.
+    they are one model, whatever they cost. A rule whose settings choose another loss, or take too
+    few steps for errors to arrive, is of another exactness and a model of its own.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -19,13 +18,10 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.linear_readout import (
-    READOUT_PHASE,
-    readout_group,
-    train_readout,
-)
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout, frozen_readout
 from brainscore_lite.learning_rules.support import (
     no_graph_of_areas,
+    normalised_by,
     support,
     trained_black_box,
     untrainable,
@@ -41,7 +37,8 @@ class RandomFeatures:
     dW_l = 0 below the readout, which follows the gradient of its cross-entropy.
 
     Unsupervised rules end with the same phase, so what they reach above this control is what their
-    features add.
+    features add. Where the network has batch norms, these first see the training images once,
+    without labels, for their statistics: those of the rules it is compared with have seen them too.
 
     Examples
     --------
@@ -58,11 +55,12 @@ class RandomFeatures:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def supports(self, architecture: Any) -> Support:
-        """Accept any graph of areas whose readout is no black box."""
+        """Accept any graph of areas whose readout can be trained and is no black box."""
         return support(
             untrainable(architecture),
             no_graph_of_areas(architecture),
             trained_black_box(architecture, {READOUT}),
+            frozen_readout(architecture),
         )
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
@@ -71,24 +69,23 @@ class RandomFeatures:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or its readout is a black
-            box.
+            If the network is no graph of areas, or its readout is frozen or a black box.
         """
         check_support(self, network)
-        return _RandomFeaturesEstimator(cast(Network, network), generator)
+        return _RandomFeaturesEstimator(cast(Network, network), generator, name=self.name)
 
 
-class _RandomFeaturesEstimator(Estimator):
-    network: Network
+class _RandomFeaturesEstimator(FeaturesThenReadout):
+    def __init__(self, network: Network, generator: torch.Generator, *, name: str) -> None:
+        normed = normalised_by(network, {"batch"}, why="statistics are learned")
+        phases = (Phase(name="statistics", epochs=1, labels=False),) if normed else ()
+        super().__init__(network, generator, name=name, feature_phases=phases)
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return the phase of the readout."""
-        return (READOUT_PHASE,)
+    def feature_groups(self) -> list[ParameterGroup]:
+        return []
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the weights of the readout."""
-        return [readout_group(self.network)]
-
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of the readout."""
-        return train_readout(self.network, batch, rule=RandomFeatures.name)
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Let the norms see a batch."""
+        with torch.no_grad():
+            self.network(batch.images)
+        return StepInfo(loss=0.0)

@@ -58,8 +58,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 BOUNDED_ACTIVATIONS = frozenset({"clipped_relu", "hard_tanh", "sigmoid", "tanh"})
 #: Analytic around the real line, so that they can be run on complex numbers.
 HOLOMORPHIC_ACTIVATIONS = frozenset({"identity", "sigmoid", "silu", "tanh"})
-#: Strictly increasing, so that what went in can be told from what came out.
-INVERTIBLE_ACTIVATIONS = frozenset({"elu", "identity", "sigmoid", "softplus", "tanh"})
 RECTIFYING_ACTIVATIONS = frozenset({"clipped_relu", "relu"})
 
 CONVOLUTIONAL_NORMS: dict[str, Callable[[int], nn.Module]] = {

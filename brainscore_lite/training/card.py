@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
+from brainscore_lite.learning_rules.learning_rule import (
+    SETTLING_MEASURES,
+    Estimator,
+    LearningRule,
+    ParameterGroup,
+    Phase,
+)
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network
 from brainscore_lite.training.history import History
@@ -21,9 +29,12 @@ LEAST_WEIGHT_CHANGE = 0.1
 #: One whose weights moved by more than this many times their norm was carried away by its steps:
 #: what training leaves otherwise is about its size.
 MOST_WEIGHT_CHANGE = 100.0
-#: Above this settling residual a network was still moving: whether the residual is a share of what
-#: drives the units or their last change, settled ones lie well below.
+#: Above this settling residual a network was still moving. Families measure it otherwise
+#: (`SETTLING_MEASURES`): as a share of what drives the units, or as their last change, in units of
+#: activity. By either measure settled networks lie well below.
 MOST_SETTLING_RESIDUAL = 0.1
+#: Rounding in single precision leaves the alignment of an update along the gradient above this.
+LEAST_EXACT_ALIGNMENT = 0.999
 
 
 class CardWarning(UserWarning):
@@ -52,12 +63,16 @@ class Card:
         Norm and post-norm by area, as in "batch, none"; empty for networks without areas.
     alignment : dict of str to dict of str to float
         Cosine between the rule's update and the gradient by layer, at the "start", "middle" and
-        "end" of the epochs in which the layer has an update.
+        "end" of the epochs in which the layer has an update. The gradient is that of the rule's
+        differentiable objective, for shuffled labels in a phase that is told shuffled ones.
     settling_residual : float or None
         How far from its fixed point a settling network was left in the last epoch, mean over
-        images; None where nothing settles.
+        images, in the measure of the family: with an energy, the root mean square change of all
+        units in their last update, in units of activity; in predictive coding, the share of the
+        feedback that is not balanced. None where nothing is meant to settle.
     optimizer : dict of str to str
-        By phase: optimiser, learning rate and its schedule, weight decay.
+        By phase: optimiser, schedule, momentum, and of each group of parameters the learning rate
+        at its peak and the weight decay.
     budget : dict of str to float
         "epochs", "images" shown, "updates" of the weights by the loop, "cpu_seconds" of training
         without measuring.
@@ -95,7 +110,7 @@ class Card:
         if still:
             found.append(
                 f"effectively untrained: the weights of {', '.join(still)} moved by less than "
-                f"{LEAST_WEIGHT_CHANGE:.0%} of their norm"
+                f"{LEAST_WEIGHT_CHANGE:.0%} of their norm; train longer or raise the learning rate"
             )
         far = [
             n for n, moved in self.weight_change.items() if MOST_WEIGHT_CHANGE < moved < math.inf
@@ -105,13 +120,23 @@ class Card:
                 f"carried away: the weights of {', '.join(far)} moved by more than "
                 f"{MOST_WEIGHT_CHANGE:.0f} times their norm; lower the learning rate"
             )
-        if self.settling_residual is not None and self.settling_residual > MOST_SETTLING_RESIDUAL:
+        left = 0.0 if self.settling_residual is None else self.settling_residual
+        if left > MOST_SETTLING_RESIDUAL and not self._exact:
             found.append(
-                f"not settled: a settling residual of {self.settling_residual:.2g}, above "
-                f"{MOST_SETTLING_RESIDUAL:g}, was left, so that weights learned from states on the "
-                "way to a fixed point, not at it; give the rule more steps of inference"
+                f"not settled: the settling residual is {left:.2g}, above "
+                f"{MOST_SETTLING_RESIDUAL:g}, so weights learned from states on the way to a fixed "
+                "point; give the rule more steps (n_steps, free_steps) or smaller ones (step_size)"
             )
         return tuple(found)
+
+    @property
+    def _exact(self) -> bool:
+        """Whether updates had the direction of the gradient, so that nothing had to settle.
+
+        What a rule says of itself holds on chains; on other networks the measurement may differ.
+        """
+        measured = [cosine for layers in self.alignment.values() for cosine in layers.values()]
+        return self.exactness == "bp" and min(measured, default=1.0) > LEAST_EXACT_ALIGNMENT
 
     def to_dict(self) -> dict[str, Any]:
         """Return the card as plain JSON values, its warnings among them."""
@@ -129,7 +154,7 @@ class Card:
             "norm": ", ".join(f"{area}: {norm}" for area, norm in self.norms.items()) or "unknown",
             "settling residual": "nothing settles"
             if self.settling_residual is None
-            else f"{self.settling_residual:.2g}",
+            else f"{self.settling_residual:.2g} ({SETTLING_MEASURES.get(self.family, 'its own')})",
             **{f"phase '{phase}'": each for phase, each in self.optimizer.items()},
             "budget": ", ".join(f"{value:,.0f} {what}" for what, value in self.budget.items()),
             "seed": f"{self.seed}",
@@ -194,17 +219,24 @@ def card_of(
 
 
 def _never_trained(estimator: Estimator, weight_change: dict[str, float]) -> tuple[str, ...]:
-    entered, trained = estimator.phase, set()
-    for phase in estimator.phases():
-        if phase.epochs != 0:
-            estimator.begin(phase)
-            trained |= {p for group in estimator.parameter_groups() for p in group.parameters}
-    estimator.phase = entered
+    groups = itertools.chain.from_iterable(_groups(estimator).values())
+    trained = {parameter for group in groups for parameter in group.parameters}
     layers = estimator.model.layer_names
     learning = {
         layer_of(name, layers) for name, p in estimator.network.named_parameters() if p in trained
     }
     return tuple(layer for layer in weight_change if layer not in learning)
+
+
+def _groups(estimator: Estimator) -> dict[Phase, list[ParameterGroup]]:
+    """Return what each phase trains."""
+    entered, found = estimator.phase, {}
+    for phase in estimator.phases():
+        if phase.epochs != 0:
+            estimator.begin(phase)
+            found[phase] = estimator.parameter_groups()
+    estimator.phase = entered
+    return found
 
 
 def _norms(estimator: Estimator) -> dict[str, str]:
@@ -233,15 +265,44 @@ def _course(
 
 def _optimizers(estimator: Estimator, config: TrainingConfig) -> dict[str, str]:
     found = {}
-    for phase in estimator.phases():
-        if phase.epochs == 0:
-            continue
+    for phase, groups in _groups(estimator).items():
+        optimizer = phase.optimizer or config.optimizer
+        momentum = config.momentum if phase.momentum is None else phase.momentum
+        shared = f"momentum {momentum:g}, " if optimizer == "sgd" else ""
         lr = config.lr if phase.lr is None else phase.lr
+        steps: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for group in groups:
+            decay = config.weight_decay if group.weight_decay is None else group.weight_decay
+            steps.setdefault((lr * group.lr_multiplier, decay), []).extend(group.parameters)
+        if len(steps) == 1:
+            ((rate, decay),) = steps
+            found[phase.name] = (
+                f"{optimizer}, lr {rate:g} {config.schedule}, {shared}weight decay {decay:g}, "
+                f"batches of {config.batch_size}"
+            )
+            continue
+        each = "".join(
+            f"; lr {rate:g}, weight decay {decay:g}: {_named(estimator, parameters)}"
+            for (rate, decay), parameters in steps.items()
+        )
         found[phase.name] = (
-            f"{phase.optimizer or config.optimizer}, lr {lr:g} {config.schedule}, weight decay "
-            f"{config.weight_decay:g}, batches of {config.batch_size}"
+            f"{optimizer}, {config.schedule}, {shared}batches of {config.batch_size}"
+            f"{each or '; nothing to step'}"
         )
     return found
+
+
+def _named(estimator: Estimator, parameters: list[nn.Parameter]) -> str:
+    """Name parameters by layer and kind, and those of the rule by what holds them."""
+    names = {parameter: name for name, parameter in estimator.named_parameters()}
+    found = []
+    for name in (names[parameter] for parameter in parameters):
+        owner, _, inside = name.partition(".")
+        layer = layer_of(inside, estimator.model.layer_names)
+        kind = inside.rpartition(".")[2]
+        within = kind if layer == inside else f"{layer} {kind}"
+        found.append(within if owner == "network" else owner)
+    return ", ".join(dict.fromkeys(found))
 
 
 def _listed(values: dict[str, float]) -> str:

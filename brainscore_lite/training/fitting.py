@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,12 @@ from brainscore_lite.learning_rules import LEARNING_RULES
 from brainscore_lite.learning_rules.learning_rule import Estimator, LearningRule
 from brainscore_lite.networks.architectures import ARCHITECTURES
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.model import evaluation_mode
 from brainscore_lite.schema import ContractError
 from brainscore_lite.training.card import CardWarning
 from brainscore_lite.training.history import History
 from brainscore_lite.training.loop import TrainingLoop, planned
+from brainscore_lite.training.measurement import why_not_learned_from
 from brainscore_lite.training.minibatches import LabelledImages, Minibatches
 from brainscore_lite.training.run_folder import RunFolder
 from brainscore_lite.training.settings import TrainingConfig
@@ -71,8 +74,9 @@ def fit(
     UnsupportedNetworkError
         If the rule cannot train the network.
     ContractError
-        If images or configuration do not fit network and rule, or the folder holds another run
-        or one that another version of torch began.
+        If images or configuration do not fit network and rule (a batch of a single image among
+        them, where rule or network cannot learn from one), or the folder holds another run or one
+        that another version of torch began.
     TrainingDivergedError
         If loss or weights stop being finite. The last finished epoch stays in the folder.
 
@@ -85,6 +89,8 @@ def fit(
         network = _found(network, ARCHITECTURES, "architecture")
     if isinstance(rule, str):
         rule = _found(rule, LEARNING_RULES, "learning rule")
+    _check_offers(rule, LearningRule, "rule", "Give an object such as FeedbackAlignment(scale=0.5)")
+    _check_offers(images, LabelledImages, "images", "Give a set such as load_images('digits')")
     run = None if folder is None else RunFolder(Path(folder))
     with _reproducible(config):
         estimator = bound(network, rule, config=config)
@@ -168,7 +174,8 @@ def _prepared(
         dtype=next((p.dtype for p in estimator.network.parameters()), torch.float32),
     )
     train = minibatches.splits["train"]
-    with torch.no_grad():
+    # In evaluation mode: normalisation that learns from batches must not learn from this image.
+    with evaluation_mode(estimator), torch.no_grad():
         scores = estimator.predict(minibatches.normalised(train.pixels[:1]))
     if not (isinstance(scores, torch.Tensor) and scores.ndim == 2):
         found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -182,7 +189,44 @@ def _prepared(
             f"images '{images.name}' have labels up to {highest}, but the network's readout has "
             f"{scores.shape[1]} classes. Give the network n_classes={highest + 1}."
         )
+    if minibatches.leaves_one:
+        _check_single_images(estimator, minibatches, config=config)
     return minibatches
+
+
+def _check_single_images(
+    estimator: Estimator, minibatches: Minibatches, *, config: TrainingConfig
+) -> None:
+    """Refuse a single image in the last batch where a phase learns from two, but not from one."""
+    entered = estimator.phase
+    estimator.train()
+    for phase in estimator.phases():
+        n_epochs = config.epochs if phase.epochs is None else phase.epochs
+        if n_epochs == 0:
+            continue
+        estimator.begin(phase)
+        one, two = (
+            why_not_learned_from(estimator, minibatches.first(n, phase=phase)) for n in (1, 2)
+        )
+        if one and not two:
+            n_images, size = len(minibatches.splits["train"]), config.batch_size
+            works = next(b for b in itertools.count(size + 1) if n_images % b != 1)
+            raise ContractError(
+                f"training: phase '{phase.name}' cannot learn from a batch of one image, which "
+                f"{n_images} training images in batches of {size} leave over: {one.rstrip('.')}. "
+                f"Choose batch_size={works}."
+            )
+    estimator.phase = entered
+
+
+def _check_offers(given: object, expected: type, what: str, advice: str) -> None:
+    """Refuse what lacks a member of a protocol, before anything is trained."""
+    members = (name for name in vars(expected) if not name.startswith("_"))
+    missing = [name for name in members if not hasattr(given, name)]
+    if missing or isinstance(given, type):
+        lacks = f"has no {', '.join(missing)}" if missing else "is a class, not an object"
+        named = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise ContractError(f"the {what} given ({named}) {lacks}. {advice}.")
 
 
 def _found(name: str, registry: Mapping[str, Named], kind: str) -> Named:

@@ -26,9 +26,10 @@ class History:
         fixed sample of the training images), "validation", "test" (at checkpoints only). Columns:
         epoch; phase; split; loss (cross-entropy in nats, except for "batches"); accuracy;
         seconds spent; ``alignment.<layer>``, the cosine between the rule's update and the
-        gradient, in the rows of "train"; and in the rows of "batches" ``images`` shown,
-        ``updates`` of the optimiser, ``cpu_seconds``, and for rules that settle
-        ``settling_residual``, how far from its fixed point the network was left, mean over images.
+        gradient (for shuffled labels in a phase that is told shuffled ones), in the rows of
+        "train"; and in the rows of "batches" ``images`` shown, ``updates`` of the optimiser,
+        ``cpu_seconds``, and for rules that settle ``settling_residual``, how far from its fixed
+        point the network was left, mean over images (`StepInfo` says in what measure).
     """
 
     table: pd.DataFrame

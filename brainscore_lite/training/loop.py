@@ -220,7 +220,8 @@ class TrainingLoop:
         )
 
     def _alignment(self, phase: Phase) -> dict[str, float]:
-        probe = self._sample.select(slice(N_IMAGES_FOR_ALIGNMENT))
+        """Compare the update with the gradient for the labels that the rule learns from."""
+        probe = self.minibatches.probe(N_IMAGES_FOR_ALIGNMENT, phase=phase)
         of_views = torch_generator(self.config.seed, "training", "alignment", "views")
         return alignment(
             self.estimator,

@@ -1,7 +1,9 @@
 """What is measured of a network in training: accuracy, alignment to the gradient, weight change."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -71,24 +73,16 @@ def alignment(
         since there is no angle; all are where there is no objective.
     """
     parameters = {n: p for n, p in estimator.network.named_parameters() if p.requires_grad}
-    state = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
     device = device_of(estimator)
-    try:
-        with (
-            torch.enable_grad(),
-            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        ):
-            _reseed(device, seed)
-            loss = estimator.loss(batch)
-            if loss is None or not parameters:
-                return {}
-            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            _reseed(device, seed)
-            given = batch if told else dataclasses.replace(batch, labels=None)
-            update = _update(estimator, given, parameters)
-    finally:
-        estimator.load_state_dict(state)
-        estimator.zero_grad(set_to_none=True)
+    with _left_as_it_was(estimator):
+        _reseed(device, seed)
+        loss = estimator.loss(batch)
+        if loss is None or not parameters:
+            return {}
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        _reseed(device, seed)
+        given = batch if told else dataclasses.replace(batch, labels=None)
+        update = _update(estimator, given, parameters)
     products: dict[str, Tensor] = {}
     for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
         g = torch.zeros_like(parameter) if gradient is None else gradient
@@ -101,6 +95,32 @@ def alignment(
         for layer, (ug, uu, gg) in products.items()
         if uu > 0 and gg > 0
     }
+
+
+def why_not_learned_from(estimator: Estimator, batch: Batch) -> str:
+    """Try a batch in the current phase, and leave the estimator and torch's stream as they were.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    batch : Batch
+
+    Returns
+    -------
+    str
+        The error that the batch raises, or what of its update is not finite; empty if nothing.
+    """
+    trained = [p for group in estimator.parameter_groups() for p in group.parameters]
+    with _left_as_it_was(estimator):
+        try:
+            info = estimator(batch, lambda: None)
+        except (ValueError, RuntimeError) as error:
+            return str(error)
+        if not math.isfinite(info.loss):
+            return f"its loss is {info.loss}"
+        if not all(torch.isfinite(p.grad).all() for p in trained if p.grad is not None):
+            return "its update is not finite"
+    return ""
 
 
 def weight_change(before: Mapping[str, Tensor], estimator: Estimator) -> dict[str, float]:
@@ -151,6 +171,22 @@ def layer_of(parameter: str, layers: Sequence[str]) -> str:
     path = "".join(f".{part.rpartition('->')[2]}" for part in parameter.split(".")) + "."
     inside = [layer for layer in layers if f".{layer}." in path]
     return max(inside, key=len) if inside else parameter.rpartition(".")[0] or parameter
+
+
+@contextmanager
+def _left_as_it_was(estimator: Estimator) -> Iterator[None]:
+    """Restore state, gradients and torch's stream after passes that are not to count."""
+    state = {name: tensor.clone() for name, tensor in estimator.state_dict().items()}
+    device = device_of(estimator)
+    try:
+        with (
+            torch.enable_grad(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        ):
+            yield
+    finally:
+        estimator.load_state_dict(state)
+        estimator.zero_grad(set_to_none=True)
 
 
 def _reseed(device: torch.device, seed: int) -> None:

@@ -160,6 +160,12 @@ class Minibatches:
                 views=self.views(pixels, phase.views, rng=of_views),
             )
 
+    @property
+    def leaves_one(self) -> bool:
+        """Whether the last batch of an epoch, or every batch, has a single image."""
+        n_images, size = len(self.splits["train"]), self.config.batch_size
+        return size == 1 or n_images % size == 1
+
     def labels_told(self, phase: Phase) -> Tensor | None:
         """Return what a phase is told of the classes of the training images.
 
@@ -180,6 +186,22 @@ class Minibatches:
             return labels
         deal = torch_generator(self.config.seed, "training", "shuffled")
         return labels[torch.randperm(len(labels), generator=deal).to(labels.device)]
+
+    def first(self, n_images: int, *, phase: Phase) -> Batch:
+        """Return the first training images as a batch of a phase, not augmented but in its views.
+
+        Parameters
+        ----------
+        n_images : int
+        phase : Phase
+        """
+        pixels, told = self.splits["train"].pixels[:n_images], self.labels_told(phase)
+        of_views = torch_generator(self.config.seed, "training", "first", "views")
+        return Batch(
+            images=self.normalised(pixels),
+            labels=None if told is None else told[:n_images],
+            views=self.views(pixels, phase.views, rng=of_views),
+        )
 
     def views(self, pixels: Tensor, n_views: int, *, rng: torch.Generator) -> Tensor | None:
         """Augment images several times, independently.
@@ -202,12 +224,22 @@ class Minibatches:
         each = [self.normalised(augmented(pixels, augmentation, rng=rng)) for _ in range(n_views)]
         return torch.stack(each)
 
-    def probe(self, n_images: int) -> ImageSplit:
-        """Take a fixed random sample of the training images, to measure on at every epoch."""
+    def probe(self, n_images: int, *, phase: Phase | None = None) -> ImageSplit:
+        """Take a fixed random sample of the training images, to measure on at every epoch.
+
+        Parameters
+        ----------
+        n_images : int
+            At most; a smaller sample is the beginning of a larger one.
+        phase : Phase, optional
+            Whose labels to take where it tells any, such as shuffled ones; by default the true.
+        """
         train = self.splits["train"]
+        told = None if phase is None else self.labels_told(phase)
         rng = torch_generator(self.config.seed, "training", "probe")
         sample = torch.randperm(len(train), generator=rng)[:n_images]
-        return train.select(sample.to(self.config.device))
+        labelled = ImageSplit(train.pixels, train.labels if told is None else told)
+        return labelled.select(sample.to(self.config.device))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Do what `preprocessing` does after resizing.

@@ -7,10 +7,16 @@ from torch.nn import functional
 
 from brainscore_lite.learning_rules import (
     LEARNING_RULES,
+    Backprop,
+    BackpropThroughTime,
     Batch,
     Estimator,
+    FixedPredictionCoding,
+    LearningRule,
     Phase,
+    RealTimeRecurrentLearning,
     UnsupportedNetworkError,
+    ZeroDivergenceInferenceLearning,
     distinct,
 )
 from brainscore_lite.schema import ContractError
@@ -59,6 +65,23 @@ def test_rules_that_follow_the_gradient_are_one_model() -> None:
     assert set(groups["backprop"]) == exact > {"backprop"}
     assert {name for names in groups.values() for name in names} == set(LEARNING_RULES)
     assert all(names == (name,) for name, names in groups.items() if name != "backprop")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        FixedPredictionCoding(output_loss="squared_error"),
+        FixedPredictionCoding(n_steps=1),
+        ZeroDivergenceInferenceLearning(output_loss="squared_error"),
+        RealTimeRecurrentLearning("all"),
+        BackpropThroughTime(horizon=2),
+    ],
+    ids=repr,
+)
+def test_settings_with_another_gradient_are_models_of_their_own(rule: LearningRule) -> None:
+    groups = distinct([Backprop(), rule, FixedPredictionCoding(1.0, 1, "backward")])
+    assert groups["backprop"] == ("backprop", "predictive_coding_fixed")
+    assert len(groups) == 2
 
 
 def test_settings_are_frozen() -> None:

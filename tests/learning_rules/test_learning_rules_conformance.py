@@ -554,6 +554,32 @@ def test_points_along_the_gradient_in_every_layer_where_it_is_said_to_be_backpro
     assert all(cosine == pytest.approx(1, abs=1e-12) for cosine in found.values())
 
 
+@those(lambda rule: rule.exactness == "bp")
+def test_other_settings_are_backprop_only_where_they_are_said_to_be(
+    rule: LearningRule, network: nn.Module, toy: Batch
+) -> None:
+    """Every choice of every setting, one at a time, and a single step of inference."""
+    hints = typing.get_type_hints(type(rule))
+    settings = [f.name for f in dataclasses.fields(rule)]
+    choices = {name: typing.get_args(hints[name]) for name in settings}
+    choices = {name: c for name, c in choices.items() if typing.get_origin(hints[name]) is Literal}
+    if "n_steps" in settings:
+        choices["n_steps"] = (1, 20)
+    parameters = [name for name, _ in network.named_parameters()]
+    for name, value in ((name, value) for name, values in choices.items() for value in values):
+        variant = dataclasses.replace(rule, **{name: value})
+        written = layer_updates(variant, network, toy, lambda phase, batch: batch)
+        loss = nn.functional.cross_entropy(network(toy.images), toy.labels)
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        products: dict[str, Tensor] = {}
+        for parameter, g in zip(parameters, gradients, strict=True):
+            u, layer = written[parameter], layer_of(parameter, network.layer_names)
+            terms = torch.stack([(u * g).sum(), (u * u).sum(), (g * g).sum()])
+            products[layer] = products.get(layer, 0) + terms
+        along = all(ug > (1 - 1e-12) * (uu * gg).sqrt() > 0 for ug, uu, gg in products.values())
+        assert along == (variant.exactness == "bp"), variant
+
+
 def test_other_rules_do_not(tiny: Network, toy: Batch) -> None:
     """The law above can fail."""
     for name in ("feedback_alignment", "predictive_coding", "dual_propagation"):

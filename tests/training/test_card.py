@@ -1,15 +1,33 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from brainscore_lite.learning_rules import PredictiveCoding
-from brainscore_lite.networks import ConvNet, Dense
-from brainscore_lite.training import CardWarning, TrainedModel, TrainingConfig, fit
-from brainscore_lite.training.card import LEAST_WEIGHT_CHANGE, Card
+from brainscore_lite.learning_rules import (
+    EquilibriumPropagation,
+    Estimator,
+    FixedPredictionCoding,
+    IncrementalPredictiveCoding,
+    KolenPollack,
+    LearningRule,
+    ParameterGroup,
+    Phase,
+    PredictiveCoding,
+    SoftHebb,
+)
+from brainscore_lite.networks import ConvNet, Dense, ElmanNetwork
+from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.training import Augmentation, CardWarning, TrainedModel, TrainingConfig, fit
+from brainscore_lite.training.card import (
+    LEAST_WEIGHT_CHANGE,
+    MOST_SETTLING_RESIDUAL,
+    Card,
+    _optimizers,
+)
 
 CONFIG = TrainingConfig(epochs=3, batch_size=40, lr=0.02, checkpoint_epochs=(0, 1))
 
@@ -63,12 +81,14 @@ def test_warns_of_states_that_did_not_settle(
     model: TrainedModel, residual: float | None, warned: int
 ) -> None:
     moved = dict.fromkeys(model.card.weight_change, 1.0)
-    card = dataclasses.replace(model.card, weight_change=moved, settling_residual=residual)
+    card = dataclasses.replace(
+        model.card, weight_change=moved, settling_residual=residual, exactness="bp_limit"
+    )
     warnings = card.warnings
     assert len(warnings) == warned
     for warning in warnings:
-        assert warning.startswith("not settled: a settling residual of 0.58, above 0.1, was left")
-        assert warning.endswith("give the rule more steps of inference")
+        assert warning.startswith("not settled: the settling residual is 0.58, above 0.1, so")
+        assert warning.endswith("or smaller ones (step_size)")
 
 
 @pytest.mark.parametrize(("n_steps", "settles"), [(5, False), (100, True)])
@@ -81,6 +101,101 @@ def test_the_steps_of_inference_decide_whether_it_warns(
     assert any(each.startswith("not settled") for each in card.warnings) is not settles
     told = [each for each in recwarn if "not settled" in str(each.message)]
     assert [each.category for each in told] == [CardWarning] * (not settles)
+
+
+@pytest.mark.parametrize(("cosine", "warned"), [(1.0, 0), (0.9, 1)])
+def test_states_need_not_settle_where_updates_have_the_direction_of_the_gradient(
+    model: TrainedModel, cosine: float, warned: int
+) -> None:
+    """Unless the measurement says that on this network they do not."""
+    card = dataclasses.replace(
+        model.card,
+        weight_change=dict.fromkeys(model.card.weight_change, 1.0),
+        alignment={"end": {"V1": cosine, "IT": 1.0}},
+        settling_residual=0.58,
+    )
+    assert card.exactness == "bp"
+    assert len(card.warnings) == warned
+
+
+@pytest.mark.parametrize(("n_steps", "reached"), [(20, True), (1, False)])
+def test_frozen_predictions_are_exact_once_errors_have_reached_all_layers(
+    tiny: ConvNet, images: Any, n_steps: int, reached: bool
+) -> None:
+    rule = FixedPredictionCoding(n_steps=n_steps)
+    card = fit(tiny, rule, images=images, config=CONFIG).card
+    assert card.settling_residual > MOST_SETTLING_RESIDUAL
+    assert (card.exactness == "bp") is reached
+    assert any(each.startswith("not settled") for each in card.warnings) is not reached
+
+
+@pytest.mark.parametrize(
+    ("rule", "measure"),
+    [
+        (PredictiveCoding(n_steps=100), r"\S+ \(share of the feedback that is not balanced\)"),
+        (
+            EquilibriumPropagation(),
+            r"\S+ \(root mean square change of all units in their last update\)",
+        ),
+        (IncrementalPredictiveCoding(), "nothing settles"),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_says_in_what_measure_a_family_settles(
+    tiny: ConvNet, images: Any, rule: LearningRule, measure: str
+) -> None:
+    areas = (Dense("IT", 8, activation="clipped_relu"),)
+    config = dataclasses.replace(CONFIG, epochs=1, checkpoint_epochs=())
+    card = fit(dataclasses.replace(tiny, areas=areas), rule, images=images, config=config).card
+    assert (card.settling_residual is None) == (measure == "nothing settles")
+    assert re.search(rf"^  settling residual  {measure}$", str(card), flags=re.MULTILINE)
+
+
+def test_names_the_steps_of_each_group_of_parameters(tiny: ConvNet, images: Any, busy: Any) -> None:
+    config = dataclasses.replace(
+        CONFIG, epochs=1, weight_decay=0.001, augmentation=Augmentation(shift=1)
+    )
+
+    def steps(rule: LearningRule, config: TrainingConfig = config) -> dict[str, str]:
+        return fit(tiny, rule, images=images, config=config).card.optimizer
+
+    assert steps(KolenPollack(decay=0.1)) == {
+        "training": "sgd, cosine, momentum 0.9, batches of 40; "
+        "lr 0.02, weight decay 0.1: V1 weight, IT weight, readout weight, feedback; "
+        "lr 0.02, weight decay 0.001: V1 bias, IT bias, readout bias"
+    }
+    assert steps(SoftHebb(lrs=(0.08, 0.02), biases="prior")) == {
+        "softhebb": "sgd, cosine, momentum 0, batches of 40; "
+        "lr 0.08, weight decay 0: V1 weight, V1 bias; lr 0.02, weight decay 0: IT weight, IT bias",
+        "readout": "adam, lr 0.002 cosine, weight decay 0.001, batches of 40",
+    }
+    adam = dataclasses.replace(config, optimizer="adam", schedule="constant")
+    assert steps(busy, adam) == {
+        "decoder": "sgd, lr 0.01 constant, momentum 0.9, weight decay 0.001, batches of 40",
+        "learning": "adam, lr 0.02 constant, weight decay 0.001, batches of 40",
+    }
+
+
+def test_names_parameters_of_networks_without_areas_and_phases_without_any(images: Any) -> None:
+    eye = Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    elman = ElmanNetwork(6, 2, generator=torch.Generator().manual_seed(0), preprocessing=eye)
+    two = (ParameterGroup((elman.bias, elman.readout.bias), weight_decay=0.5),)
+    rest = tuple(each for name, each in elman.named_parameters() if "bias" not in name)
+
+    class Estimating(Estimator):
+        def parameter_groups(self) -> list[ParameterGroup]:
+            named = self.phase is not None and self.phase.name == "training"
+            return [*two, ParameterGroup(rest)] if named else []
+
+        def phases(self) -> tuple[Phase, ...]:
+            return (*super().phases(), Phase(name="rest"))
+
+    assert _optimizers(Estimating(elman, torch.Generator()), CONFIG) == {
+        "training": "sgd, cosine, momentum 0.9, batches of 40; "
+        "lr 0.02, weight decay 0.5: bias, readout bias; "
+        "lr 0.02, weight decay 0: recurrent, input, readout weight",
+        "rest": "sgd, cosine, momentum 0.9, batches of 40; nothing to step",
+    }
 
 
 def test_warns_of_layers_that_were_carried_away(model: TrainedModel) -> None:

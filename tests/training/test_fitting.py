@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from brainscore_lite.datasets import load_images
-from brainscore_lite.learning_rules import UnsupportedNetworkError
-from brainscore_lite.networks import Area, ConvNet, Model, Pixels, Pool, WrappedModel, wrap
+from brainscore_lite.learning_rules import FeedbackAlignment, Phase, UnsupportedNetworkError
+from brainscore_lite.networks import Area, ConvNet, Dense, Model, Pixels, Pool, WrappedModel, wrap
 from brainscore_lite.schema import ContractError
+from brainscore_lite.seeding import torch_generator
 from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.storage import StorageError
 from brainscore_lite.training import (
@@ -27,6 +28,7 @@ from brainscore_lite.training import (
     fit,
     loop,
 )
+from brainscore_lite.training.minibatches import Minibatches
 
 CONFIG = TrainingConfig(
     epochs=4,
@@ -482,6 +484,88 @@ def test_refuses_more_classes_than_the_readout_has(
     assert fit(tiny, "backprop", images=images, config=CONFIG, folder=tmp_path).epoch == 4
 
 
+def test_preparing_does_not_move_running_means(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
+    normed = dataclasses.replace(tiny, areas=(Area("V1", 4, norm="batch"),))
+    fresh = normed.build(torch_generator(CONFIG.seed, "network")).state_dict()
+    untrained = fit(normed, "untrained", images=images, config=CONFIG).network.state_dict()
+    fit(normed, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    start = TrainedModel.load(tmp_path, epoch=0).network.state_dict()
+    assert any(name.endswith("running_mean") for name in fresh)
+    for name, each in fresh.items():
+        assert torch.equal(untrained[name], each), name
+        assert torch.equal(start[name], each), name
+
+
+def test_dense_areas_with_batch_norm_are_trained(tiny: ConvNet, images: Any) -> None:
+    normed = dataclasses.replace(tiny, areas=(Dense("IT", 8, norm="batch"),))
+    assert fit(normed, "backprop", images=images, config=CONFIG).accuracies["test"] > 0.9
+
+
+#: 120 images in batches of 7 leave one over.
+SINGLE = dataclasses.replace(
+    CONFIG, epochs=1, batch_size=7, validation_fraction=0.0, checkpoint_epochs=()
+)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 119])
+@pytest.mark.parametrize(
+    ("rule", "norm", "phase", "why"),
+    [
+        ("simclr", "none", "views", "simclr: a batch of one image has nothing to be told"),
+        ("vicreg", "none", "views", "vicreg: a batch of one image has nothing to be told"),
+        ("backprop", "batch", "training", "Expected more than 1 value per channel"),
+    ],
+)
+def test_refuses_a_batch_of_one_image_where_it_could_not_be_learned_from(
+    tiny: ConvNet,
+    images: Any,
+    tmp_path: Path,
+    rule: str,
+    norm: Any,
+    phase: str,
+    why: str,
+    batch_size: int,
+) -> None:
+    """Before the first epoch, with a batch size that works."""
+    normed = dataclasses.replace(tiny, areas=(Area("V1", 4), Dense("IT", 8, norm=norm)))
+    config = dataclasses.replace(SINGLE, lr=1e-3, batch_size=batch_size)
+    works = {1: 2, 7: 8, 119: 120}[batch_size]
+    sentence = (
+        rf"phase '{phase}' cannot learn from a batch of one image, which 120 training images in "
+        rf"batches of {batch_size} leave over: {why}.*\. Choose batch_size={works}\.$"
+    )
+    with pytest.raises(ContractError, match=sentence):
+        fit(normed, rule, images=images, config=config, folder=tmp_path)
+    assert not (tmp_path / "history.csv").exists()
+    working = dataclasses.replace(config, batch_size=works)
+    assert fit(normed, rule, images=images, config=working, folder=tmp_path).epoch > 0
+
+
+def test_trying_a_single_image_leaves_no_trace(
+    tiny: ConvNet, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one image stay where they can be learned from, with the same weights."""
+    normed = dataclasses.replace(tiny, areas=(Area("V1", 4, norm="batch"), Dense("IT", 8)))
+    for network, rule in ((normed, "backprop"), (tiny, "node_perturbation"), (normed, "untrained")):
+        found = fit(network, rule, images=images, config=SINGLE)
+        with monkeypatch.context() as patch:
+            patch.setattr(Minibatches, "leaves_one", False)
+            assert same(fit(network, rule, images=images, config=SINGLE), found)
+
+
+def test_what_no_batch_can_be_learned_from_is_not_blamed_on_a_single_image(
+    tiny: ConvNet, images: Any, busy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Any, batch: Any, step: Any) -> Any:
+        raise ValueError("no batch will do")
+
+    estimator = type(busy.bind(tiny.build(torch.Generator()), torch.Generator()))
+    monkeypatch.setattr(estimator, "forward", failing)
+    monkeypatch.setattr(estimator, "phases", lambda self: (Phase(name="learning"),))
+    with pytest.raises(ValueError, match=r"^no batch will do$"):
+        fit(tiny, busy, images=images, config=SINGLE)
+
+
 @pytest.mark.parametrize(
     ("network", "rule", "sentence"),
     [
@@ -492,6 +576,21 @@ def test_refuses_more_classes_than_the_readout_has(
 def test_refuses_unknown_names(network: str, rule: str, sentence: str, images: Any) -> None:
     with pytest.raises(ContractError, match=sentence):
         fit(network, rule, images=images, config=CONFIG)
+
+
+def test_says_what_a_rule_or_a_set_of_images_lacks(tiny: ConvNet, images: Any) -> None:
+    class Nameless:
+        bind = supports = None
+
+    lacks = r"the rule given \(Nameless\) has no name, family, citation, exactness, ngrad, requires"
+    with pytest.raises(ContractError, match=lacks):
+        fit(tiny, Nameless(), images=images, config=CONFIG)  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match=r"\(FeedbackAlignment\) is a class, not an object"):
+        fit(tiny, FeedbackAlignment, images=images, config=CONFIG)  # type: ignore[arg-type]
+    with pytest.raises(
+        ContractError, match=r"\(str\) has no name, train_images.*load_images\('digits'\)"
+    ):
+        fit(tiny, "backprop", images="digits", config=CONFIG)  # type: ignore[arg-type]
 
 
 def test_shows_progress_on_request(

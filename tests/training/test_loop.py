@@ -89,6 +89,34 @@ def test_unlabelled_phases_have_no_alignment(busy_estimator: Estimator, images: 
     assert measured == {0: False, 1: False, 2: False, 3: True}
 
 
+def test_the_alignment_of_shuffled_labels_is_measured_with_these(
+    busy_estimator: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both what the rule is given and what its objective is taken of."""
+    told: dict[str, list[torch.Tensor]] = {"update": [], "objective": []}
+    forward, loss = type(busy_estimator).forward, type(busy_estimator).loss
+
+    def updating(self: Any, batch: Batch, step: Any) -> StepInfo:
+        told["update"].append(batch.labels)
+        return forward(self, batch, step)
+
+    def taken(self: Any, batch: Batch) -> Any:
+        told["objective"].append(batch.labels)
+        return loss(self, batch)
+
+    monkeypatch.setattr(type(busy_estimator), "forward", updating)
+    monkeypatch.setattr(type(busy_estimator), "loss", taken)
+    config = TrainingConfig(epochs=0, batch_size=60)
+    for shuffled in (False, True):
+        phase = Phase(name="shuffled", shuffled=shuffled)
+        monkeypatch.setattr(type(busy_estimator), "phases", lambda self, phase=phase: (phase,))
+        minibatches = looped(busy_estimator, images, config).minibatches
+        expected = minibatches.probe(128, phase=phase).labels
+        assert torch.equal(expected, minibatches.probe(128).labels) is not shuffled
+        assert torch.equal(told["objective"][-1], expected)
+        assert torch.equal(told["update"][-1], expected)
+
+
 def test_the_settling_residual_reaches_the_history(
     busy_estimator: Any, images: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

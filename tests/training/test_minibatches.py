@@ -49,6 +49,31 @@ def test_an_epoch_shows_every_image_once(images: Any) -> None:
     assert sorted(seen.sum(1).tolist()) == pytest.approx(sorted(whole.sum(1).tolist()))
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "leaves"), [(1, True), (7, True), (119, True), (40, False), (500, False)]
+)
+def test_knows_of_a_last_batch_of_one_image(images: Any, batch_size: int, leaves: bool) -> None:
+    config = TrainingConfig(batch_size=batch_size)
+    eye = Preprocessing(size=8)
+    minibatches = Minibatches.prepare(images, eye, config=config, dtype=torch.float32)
+    sizes = [len(batch.images) for batch in minibatches.epoch(1, LABELLED)]
+    assert minibatches.leaves_one is leaves is (sizes[-1] == 1)
+
+
+def test_a_sample_has_the_labels_that_a_phase_tells(images: Any) -> None:
+    minibatches = prepared(images, Preprocessing(size=8))
+    train, shuffled = minibatches.splits["train"], Phase(name="control", shuffled=True)
+    plain, told = minibatches.probe(50), minibatches.probe(50, phase=shuffled)
+    assert torch.equal(plain.pixels, told.pixels)
+    place = {image.numpy().tobytes(): i for i, image in enumerate(train.pixels)}
+    found = [place[image.numpy().tobytes()] for image in told.pixels]
+    assert torch.equal(told.labels, minibatches.labels_told(shuffled)[found])
+    assert torch.equal(plain.labels, train.labels[found])
+    unlabelled = minibatches.probe(50, phase=Phase(name="views", labels=False))
+    assert torch.equal(unlabelled.labels, plain.labels)
+    assert torch.equal(minibatches.probe(120).labels[:50], plain.labels)
+
+
 def test_an_epoch_repeats_without_those_before_it(images: Any) -> None:
     minibatches = prepared(images, Preprocessing(size=8), augmentation=Augmentation(shift=2))
     list(minibatches.epoch(1, LABELLED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -19,11 +18,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.linear_readout import (
-    READOUT_PHASE,
-    readout_group,
-    train_readout,
-)
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout, frozen_readout
 from brainscore_lite.learning_rules.settings import (
     check_choices,
     check_counts,
@@ -131,6 +126,7 @@ class RestrictedBoltzmannMachine:
             untrainable(architecture),
             no_chain(architecture),
             black_box(architecture),
+            frozen_readout(architecture),
             _convolutional(architecture),
             activated_otherwise(
                 architecture, {"sigmoid"}, why="a hidden unit's response is its probability to be 1"
@@ -146,33 +142,19 @@ class RestrictedBoltzmannMachine:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of dense areas with sigmoid activation.
+            If the network is no chain of dense areas with sigmoid activation, or its readout is
+            frozen.
         """
         check_support(self, network)
         return _BoltzmannEstimator(cast(Network, network), generator, rule=self)
 
 
-class _BoltzmannEstimator(Estimator):
-    network: Network
-
+class _BoltzmannEstimator(FeaturesThenReadout):
     def __init__(
         self, network: Network, generator: torch.Generator, *, rule: RestrictedBoltzmannMachine
     ) -> None:
-        super().__init__(network, generator)
-        self.rule = rule
-        self.areas = stages(network)[:-1]
-        weights = [stage.connection.op.weight for stage in self.areas]
-        self.visible_biases = nn.ParameterList(
-            nn.Parameter(weight.detach().new_zeros(weight.shape[1])) for weight in weights
-        )
-        for index, weight in enumerate(weights if rule.persistent else ()):
-            start = torch.rand(rule.n_chains, weight.shape[1], generator=generator)
-            self.register_buffer(f"chains_{index}", start.to(weight).round())
-
-    def phases(self) -> tuple[Phase, ...]:
-        """Return a phase for each area from below, without labels, and that of the readout."""
-        rule = self.rule
-        machines = (
+        areas = stages(network)[:-1]
+        machines = tuple(
             Phase(
                 name=f"machine_{stage.name}",
                 epochs=rule.epochs,
@@ -181,33 +163,37 @@ class _BoltzmannEstimator(Estimator):
                 lr=rule.lr,
                 momentum=0.0,
             )
-            for stage in self.areas
+            for stage in areas
         )
-        return (*machines, READOUT_PHASE)
+        super().__init__(network, generator, name=rule.name, feature_phases=machines)
+        self.rule = rule
+        self.areas = areas
+        weights = [stage.connection.op.weight for stage in self.areas]
+        self.visible_biases = nn.ParameterList(
+            nn.Parameter(weight.detach().new_zeros(weight.shape[1])) for weight in weights
+        )
+        for index, weight in enumerate(weights if rule.persistent else ()):
+            start = torch.rand(rule.n_chains, weight.shape[1], generator=generator)
+            self.register_buffer(f"chains_{index}", start.to(weight).round())
 
     @property
-    def index(self) -> int | None:
-        """Which area is trained now; None while the readout is."""
-        names = [phase.name for phase in self.phases()[:-1]]
-        name = names[0] if self.phase is None else self.phase.name
-        return names.index(name) if name in names else None
+    def index(self) -> int:
+        """Which area is trained now."""
+        return 0 if self.phase is None else self.feature_phases.index(self.phase)
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return weights and biases of the machine that is trained now, or the readout."""
-        if self.index is None:
-            return [readout_group(self.network)]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return weights and biases of the machine that is trained now."""
         return [ParameterGroup(self._machine(self.index))]
 
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the update of one machine, or the gradient of the readout."""
-        if self.index is None:
-            return train_readout(self.network, batch, rule=self.rule.name)
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Write the update of one machine."""
+        index = self.index
         with torch.no_grad():
             responses = self.network.entering(batch.images)
-            for stage in self.areas[: self.index]:
+            for stage in self.areas[:index]:
                 responses = stage(responses)
-            seen = self.areas[self.index].connection.pool_in(responses).flatten(1)
-            return StepInfo(loss=self._learn(self.index, seen).item())
+            seen = self.areas[index].connection.pool_in(responses).flatten(1)
+            return StepInfo(loss=self._learn(index, seen).item())
 
     def _learn(self, index: int, seen: Tensor) -> Tensor:
         """Write the update of a machine; return its squared error of reconstruction."""

@@ -56,7 +56,7 @@ class CoupledLearning:
     References
     ----------
     Stern, Hexner, Rocks & Liu (2021), doi:10.1103/PhysRevX.11.021045; variants: Scellier, Ernoult,
-    Kendall & Kumar (2023), arXiv:2312.15103.
+    Kendall & Kumar (2023), arXiv 2312.15103.
 
     Examples
     --------

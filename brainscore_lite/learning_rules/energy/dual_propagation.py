@@ -95,8 +95,8 @@ class DualPropagation:
     References
     ----------
     Hoier, Staudt & Zach (2023), "Dual propagation: accelerating contrastive Hebbian learning with
-    dyadic neurons", ICML, arXiv:2302.01228; Hoier & Zach (2024), "Two tales of single-phase
-    contrastive Hebbian learning", ICML, arXiv:2402.08573 (the variant for any alpha).
+    dyadic neurons", ICML, arXiv 2302.01228; Hoier & Zach (2024), "Two tales of single-phase
+    contrastive Hebbian learning", ICML, arXiv 2402.08573 (the variant for any alpha).
 
     Examples
     --------
@@ -110,7 +110,7 @@ class DualPropagation:
     name: ClassVar[str] = "dual_propagation"
     family: ClassVar[str] = "energy"
     citation: ClassVar[str] = (
-        "Hoier, Staudt & Zach 2023, arXiv:2302.01228; Hoier & Zach 2024, arXiv:2402.08573"
+        "Hoier, Staudt & Zach 2023, arXiv 2302.01228; Hoier & Zach 2024, arXiv 2402.08573"
     )
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = True

@@ -21,13 +21,13 @@ from brainscore_lite.learning_rules.energy.nudged_phases import (
     nudged_gradient,
     one_sided,
 )
-from brainscore_lite.learning_rules.energy.objectives import OBJECTIVES, ObjectiveName
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.output_losses import OUTPUT_LOSSES, OutputLoss
 from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, HOLOMORPHIC_ACTIVATIONS
@@ -74,15 +74,15 @@ class EquilibriumPropagation:
     starts the areas between their bounds.
 
     One-sided and random-sign nudging need more free steps; set ``free_steps=200``. What the free
-    state still drifts is divided by beta and learned, where centered nudging cancels it. The
-    matched network at that gain, before training, has a cosine of 0.06 to the gradient in its
-    lowest area after 30 free steps and of 0.93 after 200 (digits, one-sided).
+    state still drifts is divided by beta and learned, where centered nudging cancels it.
+    `MATCHED_MLP` at that gain, before training, has a cosine of 0.06 to the gradient in its lowest
+    area after 30 free steps and of 0.93 after 200 (digits, one-sided).
 
     References
     ----------
     Scellier & Bengio (2017), doi:10.3389/fncom.2017.00024; random-sign and centered, softmax
     readout: Laborieux et al. (2021), doi:10.3389/fnins.2021.633674; holomorphic: Laborieux & Zenke
-    (2022), arXiv:2209.00530.
+    (2022), arXiv 2209.00530.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class EquilibriumPropagation:
     n_points: int = 4
     free_steps: int = 30
     nudged_steps: int = 10
-    objective: ObjectiveName = "cross_entropy"
+    objective: OutputLoss = "cross_entropy"
 
     family: ClassVar[str] = "energy"
     exactness: ClassVar[Exactness] = "bp_limit"
@@ -103,7 +103,7 @@ class EquilibriumPropagation:
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error", "derivatives"})
 
     def __post_init__(self) -> None:
-        check_choices(self, nudging=NUDGINGS, objective=OBJECTIVES)
+        check_choices(self, nudging=NUDGINGS, objective=OUTPUT_LOSSES)
         check_positive(self, "beta")
         check_counts(self, "free_steps", "nudged_steps")
         check_counts(self, "n_points", least=2)
@@ -125,7 +125,7 @@ class EquilibriumPropagation:
         if self.nudging == "one_sided":
             return "Scellier & Bengio 2017, doi:10.3389/fncom.2017.00024"
         if self.nudging == "holomorphic":
-            return "Laborieux & Zenke 2022, arXiv:2209.00530"
+            return "Laborieux & Zenke 2022, arXiv 2209.00530"
         return "Laborieux et al. 2021, doi:10.3389/fnins.2021.633674"
 
     @property

@@ -22,7 +22,6 @@ from brainscore_lite.learning_rules.energy.hopfield import (
 )
 from brainscore_lite.learning_rules.energy.objectives import (
     Objective,
-    ObjectiveName,
     SoftmaxReadout,
     SquaredErrorReadout,
 )
@@ -33,6 +32,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     StepInfo,
     Support,
 )
+from brainscore_lite.learning_rules.output_losses import OutputLoss
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     areas_of,
@@ -144,6 +144,7 @@ class FixedPointEstimator(Estimator):
     generator : torch.Generator
     rule : SettlingRule
     objective : {"cross_entropy", "squared_error"}
+        Of a softmax readout that the areas do not feel, or of a readout among them.
     feedback : float
         Factor on what areas receive from above.
     """
@@ -157,7 +158,7 @@ class FixedPointEstimator(Estimator):
         generator: torch.Generator,
         *,
         rule: SettlingRule,
-        objective: ObjectiveName,
+        objective: OutputLoss,
         feedback: float = 1.0,
     ) -> None:
         super().__init__(network, generator)

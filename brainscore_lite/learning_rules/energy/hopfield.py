@@ -32,14 +32,6 @@ RESPONSES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda drive: drive.sigmoid_(),
     "tanh": lambda drive: drive.tanh_(),
 }
-#: rho' in terms of rho.
-SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "clipped_relu": lambda state: ((state > 0) & (state < 1)).to(state.dtype),
-    "hard_tanh": lambda state: (state.abs() < 1).to(state.dtype),
-    "identity": torch.ones_like,
-    "sigmoid": lambda state: state * (1 - state),
-    "tanh": lambda state: 1 - state * state,
-}
 
 
 @dataclass(frozen=True, eq=False)

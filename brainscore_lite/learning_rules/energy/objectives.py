@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,6 @@ from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
-
-#: "cross_entropy": a softmax readout that the areas do not feel. "squared_error": half the squared
-#: distance of the readout's state from the class's unit vector.
-ObjectiveName = Literal["cross_entropy", "squared_error"]
-
-
-OBJECTIVES = ("cross_entropy", "squared_error")
 
 
 class Objective(Protocol):

@@ -13,8 +13,7 @@ from brainscore_lite.learning_rules.energy.fixed_points import (
     FreePhase,
     settles,
 )
-from brainscore_lite.learning_rules.energy.hopfield import SLOPES, States, add
-from brainscore_lite.learning_rules.energy.objectives import OBJECTIVES, ObjectiveName
+from brainscore_lite.learning_rules.energy.hopfield import States, add
 from brainscore_lite.learning_rules.energy.settling import settle
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
@@ -22,7 +21,9 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.output_losses import OUTPUT_LOSSES, OutputLoss
 from brainscore_lite.learning_rules.settings import check_choices, check_counts
+from brainscore_lite.learning_rules.slopes import SLOPES
 from brainscore_lite.learning_rules.support import pooled_by_maximum, support
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.network import Network
@@ -61,7 +62,7 @@ class AlmeidaPineda:
 
     free_steps: int = 30
     error_steps: int = 30
-    objective: ObjectiveName = "cross_entropy"
+    objective: OutputLoss = "cross_entropy"
 
     name: ClassVar[str] = "almeida_pineda"
     family: ClassVar[str] = "energy"
@@ -72,7 +73,7 @@ class AlmeidaPineda:
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        check_choices(self, objective=OBJECTIVES)
+        check_choices(self, objective=OUTPUT_LOSSES)
         check_counts(self, "free_steps", "error_steps")
 
     def supports(self, architecture: Any) -> Support:

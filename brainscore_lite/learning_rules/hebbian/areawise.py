@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -13,18 +12,13 @@ from torch import Tensor, nn
 from brainscore_lite.learning_rules.correlation import correlation
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
-    Estimator,
     LearningRule,
     ParameterGroup,
     Phase,
     StepInfo,
     Support,
 )
-from brainscore_lite.learning_rules.linear_readout import (
-    READOUT_PHASE,
-    readout_group,
-    train_readout,
-)
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout, frozen_readout
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
     areas_of,
@@ -131,8 +125,10 @@ def over_units(values: Tensor, activity: Tensor) -> Tensor:
 
 
 def chain_support(architecture: Any, *findings: str) -> Support:
-    """Return whether a network is a chain with weights to train, and nothing else was found."""
-    return support(untrainable(architecture), no_chain(architecture), *findings)
+    """Return whether a network is a chain with a readout to train, and nothing else was found."""
+    return support(
+        untrainable(architecture), no_chain(architecture), frozen_readout(architecture), *findings
+    )
 
 
 def hebbian_support(architecture: Any) -> Support:
@@ -157,7 +153,7 @@ def areas_phase(rule: str, *, epochs: int, lr: float) -> Phase:
     return Phase(name=rule, epochs=epochs, labels=False, optimizer="sgd", lr=lr, momentum=0.0)
 
 
-class AreawiseEstimator(Estimator):
+class AreawiseEstimator(FeaturesThenReadout):
     """Areas learn all at once without labels, then the readout learns on fixed features.
 
     A rule says in `learn` how one area changes; no area knows of those above it.
@@ -172,30 +168,17 @@ class AreawiseEstimator(Estimator):
         Of the areas; names its learning rate.
     """
 
-    network: Network
     rule: LearningRule
 
     def __init__(
         self, network: Network, generator: torch.Generator, *, rule: LearningRule, phase: Phase
     ) -> None:
-        super().__init__(network, generator)
+        super().__init__(network, generator, name=rule.name, feature_phases=(phase,))
         self.rule = rule
-        self.areas_phase = phase
         self.areas = stages(network)[:-1]
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return the phase of the areas, without labels, and that of the readout."""
-        return (self.areas_phase, READOUT_PHASE)
-
-    @property
-    def reads_out(self) -> bool:
-        """Whether the readout is trained now."""
-        return self.phase is not None and self.phase.name == READOUT_PHASE.name
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return what the current phase trains; areas without decay: their norm is the rule's."""
-        if self.reads_out:
-            return [readout_group(self.network)]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return what each area learns, without decay: the norm of weights is the rule's."""
         groups = []
         for index, stage in enumerate(self.areas):
             rates = (self.lr_multiplier(index), self.bias_multiplier(index))
@@ -225,13 +208,10 @@ class AreawiseEstimator(Estimator):
 
     def bias_multiplier(self, index: int) -> float:
         """Return the same for its bias: by default it moves by `CENTRING_RATE` of the way."""
-        return CENTRING_RATE / cast(float, self.areas_phase.lr)
+        return CENTRING_RATE / cast(float, self.feature_phases[0].lr)
 
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the updates of all areas, or the gradient of the readout."""
-        if self.reads_out:
-            self.network.eval()  # features as they are probed, also where a norm knows batches
-            return train_readout(self.network, batch, rule=self.rule.name)
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Write the updates of all areas."""
         return StepInfo(loss=self.learn_areas(batch).item())
 
     def learn_areas(self, batch: Batch) -> Tensor:
@@ -245,7 +225,7 @@ class AreawiseEstimator(Estimator):
                 if self.trained(index, stage):
                     loss += self.learn(Sight(index, stage, seen, drive))
                 if index < len(self.areas) - 1:
-                    responses = stage.area([stage.connection.pool_out(drive)])
+                    responses = stage.area([stage.scaled(stage.connection.pool_out(drive))])
         return loss
 
     def learn(self, sight: Sight) -> Tensor:

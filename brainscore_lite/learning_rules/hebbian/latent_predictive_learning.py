@@ -19,7 +19,6 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
     trainable,
 )
-from brainscore_lite.learning_rules.linear_readout import readout_group
 from brainscore_lite.learning_rules.settings import check_counts, check_not_negative, check_positive
 from brainscore_lite.learning_rules.stages import Stage
 from brainscore_lite.learning_rules.support import normalised_by, trained_black_box
@@ -107,8 +106,8 @@ class LatentPredictiveLearning:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, normalises batches, has no trainable weights, or
-            an area to be trained ends in a black box.
+            If the network is no chain of areas, normalises batches, its readout is frozen, or an
+            area to be trained ends in a black box.
         """
         check_support(self, network)
         return _LatentPredictiveEstimator(cast(Network, network), generator, rule=self)
@@ -125,10 +124,8 @@ class _LatentPredictiveEstimator(AreawiseEstimator):
         )
         super().__init__(network, generator, rule=rule, phase=phase)
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return all parameters of the areas, or those of the readout."""
-        if self.reads_out:
-            return [readout_group(self.network)]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return all parameters of the areas."""
         each = (self.trained(index, stage) for index, stage in enumerate(self.areas))
         return [ParameterGroup(tuple(p for parameters in each for p in parameters))]
 

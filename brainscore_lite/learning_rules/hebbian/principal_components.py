@@ -106,8 +106,8 @@ class PrincipalComponents:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, has local receptive fields, or has no trainable
-            weights.
+            If the network is no chain of areas, has local receptive fields, or its readout is
+            frozen.
         """
         check_support(self, network)
         return _PrincipalComponentsEstimator(cast(Network, network), generator, rule=self)

@@ -18,12 +18,13 @@ from brainscore_lite.learning_rules.support import (
 from brainscore_lite.networks.connections import Connection
 
 
-def separate_areas(architecture: Any) -> Support:
+def separate_areas(architecture: Any, *findings: str) -> Support:
     """Accept graphs of areas with weights to train, each with a derivative of its own."""
     return support(
         untrainable(architecture),
         no_graph_of_areas(architecture),
         trained_black_box(architecture),
+        *findings,
     )
 
 

@@ -15,6 +15,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.linear_readout import frozen_readout
 from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
 from brainscore_lite.learning_rules.settings import check_choices, check_counts
@@ -85,8 +86,8 @@ class CLAPP:
         return local | {"weight_transport"} if self.retrodiction == "learned" else local
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train and their derivatives."""
-        return separate_areas(architecture)
+        """Accept every graph of areas with a readout to train and the derivatives of areas."""
+        return separate_areas(architecture, frozen_readout(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -94,7 +95,7 @@ class CLAPP:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or an area to be trained
+            If the network is no graph of areas, its readout is frozen, or an area to be trained
             ends in a black box.
         """
         check_support(self, network)

@@ -37,12 +37,14 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     OnePassReadout,
     Probed,
     contrast_layers,
+    frozen_one_pass_readout,
     peers_of,
     respond_normalised,
     supports_goodness,
     threshold_for,
     weights_of,
 )
+from brainscore_lite.learning_rules.self_supervised.views import encoder_parameters
 from brainscore_lite.learning_rules.settings import (
     check_choices,
     check_not_negative,
@@ -160,7 +162,8 @@ class ForwardForward:
 
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas where examples are apart and activity is free in its length."""
-        found = supports_goodness(architecture)
+        frozen = frozen_one_pass_readout if self.needs_readout else _frozen_layers
+        found = supports_goodness(architecture, frozen(architecture))
         if found.ok and self.written(architecture) == "pixels":
             n_classes = cast(Any, areas_of(architecture)[-1]).units
             if n_classes > architecture.image_size**2:
@@ -177,11 +180,21 @@ class ForwardForward:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, an area to be trained ends in a black box, or its
-            normalisation mixes examples or fixes the length of activity.
+            If the network is no chain of areas, an area to be trained ends in a black box, its
+            normalisation mixes examples or fixes the length of activity, or its hidden layers are
+            frozen, or the readout where the rule needs one.
         """
         check_support(self, network)
         return _ForwardForwardEstimator(cast(Network, network), generator, rule=self)
+
+
+def _frozen_layers(architecture: Any) -> str:
+    if not isinstance(architecture, Network) or encoder_parameters(architecture):
+        return ""
+    return (
+        "all of its weights below the readout are frozen, and the rule trains no others. Set "
+        "requires_grad on them, or prediction='readout'."
+    )
 
 
 class _ForwardForwardEstimator(Estimator):

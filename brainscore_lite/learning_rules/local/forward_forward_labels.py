@@ -125,7 +125,7 @@ def labelled_drive(stage: Stage, images: Tensor, labels: Tensor, *, code: LabelC
     bare, patterns = images * code.keep, code.patterns
     scale = _scale(bare.flatten(1), patterns.flatten(1), labels)
     told = functional.one_hot(labels, len(patterns)).to(scale.dtype) * scale.unsqueeze(2)
-    of_images, of_patterns = stage.connection(bare), stage.connection(patterns)
+    of_images, of_patterns = stage.arriving(bare), stage.arriving(patterns)
     each = scale.view(n_shown, batch, *[1] * (of_images.ndim - 1))
     from_labels = _maps(told.flatten(0, 1) @ _rows(of_patterns), of_images)
     from_images = (each * of_images).flatten(0, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.learning_rule import Support, trainable
+from brainscore_lite.learning_rules.linear_readout import frozen_readout
 from brainscore_lite.learning_rules.local.forward_forward_goodness import Goodness, normalised
 from brainscore_lite.learning_rules.stages import Stage, stages
 from brainscore_lite.learning_rules.support import (
@@ -32,7 +33,7 @@ _DECAY_OF_MEANS = 0.9
 _THRESHOLD_WHERE_BOUNDED, _THRESHOLD = 0.3, 1.0
 
 
-def supports_goodness(architecture: Any) -> Support:
+def supports_goodness(architecture: Any, *findings: str) -> Support:
     """Accept a chain of areas in which examples are apart and the length of activity is free."""
     return support(
         untrainable(architecture),
@@ -44,6 +45,7 @@ def supports_goodness(architecture: Any) -> Support:
             why="statistics of the batch mix real and false examples",
         ),
         _length_fixed(architecture),
+        *findings,
     )
 
 
@@ -55,6 +57,12 @@ def _length_fixed(architecture: Any) -> str:
                 "its activity, and goodness is that length. Set post_norm='none'."
             )
     return ""
+
+
+def frozen_one_pass_readout(architecture: Any) -> str:
+    """Find that a `OnePassReadout` has nothing to train: no weights between, and a frozen own."""
+    n_hidden = len(areas_of(architecture)) - 1
+    return frozen_readout(architecture) if n_hidden <= 2 else ""
 
 
 def threshold_for(architecture: Any) -> float:
@@ -160,8 +168,8 @@ def contrast_layers(
             gradients.append(gradient)
         if above is not None:
             drive = above.drive(normalised(activations))
-    trained = weights_of(hidden)
-    write(trained, torch.autograd.grad(answers, trained, gradients))
+    if trained := weights_of(hidden):
+        write(trained, torch.autograd.grad(answers, trained, gradients))
     return total
 
 
@@ -224,6 +232,12 @@ class OnePassReadout(nn.Module):
         """Return the scores of images, of shape (batch, n_classes)."""
         return self.scores(self.hidden_answers(images))
 
+    def on_fixed_features(self, images: Tensor) -> Tensor:
+        """Return the same, with a graph that ends at what is read."""
+        with torch.no_grad():
+            answers = self.hidden_answers(images)
+        return self.scores(answers)
+
     def train_on(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Write the gradient of the mean cross-entropy into the readout, and nothing below.
 
@@ -237,11 +251,8 @@ class OnePassReadout(nn.Module):
         loss : Tensor, shape ()
         scores : Tensor, shape (batch, n_classes)
         """
-        with torch.no_grad():
-            answers = self.hidden_answers(images)
-        with torch.enable_grad():
-            scores = self.scores(answers)
-            loss = functional.cross_entropy(scores, labels)
+        scores = self.on_fixed_features(images)
+        loss = functional.cross_entropy(scores, labels)
         trained = self.parameters_read()
         write(trained, torch.autograd.grad(loss, trained))
         return loss.detach(), scores.detach()

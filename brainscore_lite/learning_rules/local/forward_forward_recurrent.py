@@ -54,8 +54,8 @@ class RecurrentForwardForward:
     L_l = mean log(1 + exp(-+ (g_l - theta) / temperature)) over the iterations that count
 
     The image is clamped below and the label above. A top-down connection is the adjoint of the
-    bottom-up one with weights of its own, U_l, which are learned alike. An update reaches neither
-    another layer nor an earlier iteration.
+    bottom-up one with weights of its own, U_l, which are learned alike; a lesion of the connection
+    cuts both. An update reaches neither another layer nor an earlier iteration.
 
     Parameters
     ----------
@@ -154,9 +154,9 @@ class _RecurrentEstimator(Estimator):
         self.goodness = Goodness(rule.goodness, threshold, rule.temperature, rule.minimised)
         *self.hidden, self.top = stages(network)
         self.n_classes = cast(Any, self.top.area.settings).units
-        above = [*self.hidden[1:], self.top]
-        self.upward = [stage.connection for stage in above]
-        self.down = nn.ParameterDict({each.name: _own_weight(each, generator) for each in above})
+        self.above = [*self.hidden[1:], self.top]
+        down = {stage.name: _own_weight(stage, generator) for stage in self.above}
+        self.down = nn.ParameterDict(down)
         like = next(network.parameters())
         labels = normalised(torch.eye(self.n_classes).to(like))
         self.register_buffer("labels", labels, persistent=False)
@@ -169,7 +169,10 @@ class _RecurrentEstimator(Estimator):
         return (*weights_of(self.hidden), *trainable(self.down))
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of each layer's own loss in the iterations that count."""
+        """Write the gradient of each layer's own loss in the iterations that count.
+
+        No residual is reported: these iterations are on the way, not where activity settles.
+        """
         labels = labels_of(batch, rule=self.rule.name)
         images = self.network.entering(batch.images)
         wrong = wrong_labels(labels, self.n_classes, generator=self.generator)
@@ -201,7 +204,7 @@ class _RecurrentEstimator(Estimator):
 
     def _from_image(self, images: Tensor, *, n_shown: int) -> Tensor:
         """Return the image's input to the first layer, as often as each image is shown."""
-        arriving = self.hidden[0].connection(normalised(images))
+        arriving = self.hidden[0].arriving(normalised(images))
         return arriving.repeat(n_shown, *[1] * (arriving.ndim - 1))
 
     def _start(self, from_image: Tensor) -> list[Tensor]:
@@ -225,15 +228,14 @@ class _RecurrentEstimator(Estimator):
         passed_on = [normalised(state) for state in states]
         arriving = [from_image]
         for stage, below in zip(self.hidden[1:], passed_on[:-1], strict=True):
-            arriving.append(stage.connection(below))
+            arriving.append(stage.arriving(below))
         after = []
         for height, stage in enumerate(self.hidden):
             above = top if stage is self.hidden[-1] else passed_on[height + 1]
-            upward = self.upward[height]
-            back = adjoint(upward, above, self.down[upward.target], like=states[height])
-            after.append(
-                torch.lerp(states[height], stage.area([arriving[height], back]), self.rule.rate)
-            )
+            sender = self.above[height]
+            back = adjoint(sender.connection, above, self.down[sender.name], like=states[height])
+            answer = stage.area([arriving[height], sender.scaled(back)])
+            after.append(torch.lerp(states[height], answer, self.rule.rate))
         return after
 
     def predict(self, images: Tensor) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from brainscore_lite.learning_rules.classification import count_correct, labels_of
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -20,7 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout
 from brainscore_lite.learning_rules.local.forward_forward_goodness import (
     Goodness,
     GoodnessKind,
@@ -32,6 +31,7 @@ from brainscore_lite.learning_rules.local.forward_forward_layers import (
     OnePassReadout,
     Probed,
     contrast_layers,
+    frozen_one_pass_readout,
     peers_of,
     respond_normalised,
     supports_goodness,
@@ -59,8 +59,8 @@ class UnsupervisedForwardForward:
     Parameters
     ----------
     n_blurs : int
-        How often random dots are blurred before the mask is cut at their median: the size of its
-        blobs.
+        How often random dots, half of them 1, are blurred before the mask is cut at 1/2: the size
+        of its blobs.
     goodness : {"sum_of_squares", "mean_of_squares", "absolute", "t_density"}
     threshold : float, optional
         Share of theta of each unit; by default as in `ForwardForward`.
@@ -84,8 +84,8 @@ class UnsupervisedForwardForward:
 
     Examples
     --------
-    >>> [phase.labels for phase in (FEATURES_PHASE, READOUT_PHASE)]
-    [False, True]
+    >>> FEATURES_PHASE.labels
+    False
     """
 
     family: ClassVar[str] = "local"
@@ -113,8 +113,12 @@ class UnsupervisedForwardForward:
         check_goodness(self)
 
     def supports(self, architecture: Any) -> Support:
-        """Accept a chain of areas where examples are apart and activity is free in its length."""
-        return supports_goodness(architecture)
+        """Accept a chain of areas where examples are apart and activity is free in its length.
+
+        Something of its readout must be trainable: the network's own, or weights of the rule from
+        hidden layers between the first and the last.
+        """
+        return supports_goodness(architecture, frozen_one_pass_readout(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -122,20 +126,19 @@ class UnsupervisedForwardForward:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no chain of areas, an area to be trained ends in a black box, or its
-            normalisation mixes examples or fixes the length of activity.
+            If the network is no chain of areas, an area to be trained ends in a black box, its
+            normalisation mixes examples or fixes the length of activity, or nothing of its readout
+            can be trained.
         """
         check_support(self, network)
         return _UnsupervisedEstimator(cast(Network, network), generator, rule=self)
 
 
-class _UnsupervisedEstimator(Estimator):
-    network: Network
-
+class _UnsupervisedEstimator(FeaturesThenReadout):
     def __init__(
         self, network: Network, generator: torch.Generator, *, rule: UnsupervisedForwardForward
     ) -> None:
-        super().__init__(network, generator)
+        super().__init__(network, generator, name=rule.name, feature_phases=(FEATURES_PHASE,))
         self.rule = rule
         threshold = threshold_for(network) if rule.threshold is None else rule.threshold
         self.goodness = Goodness(rule.goodness, threshold, rule.temperature, rule.minimised)
@@ -143,23 +146,13 @@ class _UnsupervisedEstimator(Estimator):
         self.peers = peers_of(network, rule.peer_normalisation)
         self.readout = OnePassReadout(network)
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return the phase without labels and that of the readout."""
-        return (FEATURES_PHASE, READOUT_PHASE)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return the weights of the hidden layers, then those of the readout."""
-        if self.phase == READOUT_PHASE:
-            return [ParameterGroup(self.readout.parameters_read())]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return the weights of the hidden layers."""
         return [ParameterGroup(weights_of(self.hidden))]
 
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of each layer's own loss, or that of the readout in its phase."""
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Write the gradient of each layer's own loss."""
         images = self.network.entering(batch.images)
-        if self.phase == READOUT_PHASE:
-            labels = labels_of(batch, rule=self.rule.name)
-            loss, scores = self.readout.train_on(images, labels)
-            return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
         both = torch.cat([images, hybrids(images, self.rule.n_blurs, generator=self.generator)])
         loss = contrast_layers(
             self.hidden,
@@ -169,6 +162,14 @@ class _UnsupervisedEstimator(Estimator):
             peers=self.peers,
         )
         return StepInfo(loss=loss.item())
+
+    def readout_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Return the weights of the readout, those from layers between included."""
+        return self.readout.parameters_read()
+
+    def read_out(self, images: Tensor) -> Tensor:
+        """Return the scores of the readout, with a graph that ends at what it reads."""
+        return self.readout.on_fixed_features(self.network.entering(images))
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the scores of the readout, of shape (batch, n_classes)."""

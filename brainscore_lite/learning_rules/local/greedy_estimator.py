@@ -10,17 +10,11 @@ from torch import Tensor, nn
 
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
-    Estimator,
     ParameterGroup,
-    Phase,
     StepInfo,
     trainable,
 )
-from brainscore_lite.learning_rules.linear_readout import (
-    READOUT_PHASE,
-    readout_group,
-    train_readout,
-)
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout
 from brainscore_lite.learning_rules.local.area_losses import (
     detached,
     pooled,
@@ -35,7 +29,7 @@ from brainscore_lite.networks.model import READOUT, device_of
 from brainscore_lite.networks.network import Network
 
 
-class GreedyEstimator(Estimator):
+class GreedyEstimator(FeaturesThenReadout):
     """A network whose areas each compare summaries of two views, cut off from each other.
 
     Parameters
@@ -54,8 +48,6 @@ class GreedyEstimator(Estimator):
         Writes the gradients; called with the estimator and the areas' summaries.
     """
 
-    network: Network
-
     def __init__(
         self,
         network: Network,
@@ -66,8 +58,7 @@ class GreedyEstimator(Estimator):
         comparisons: tuple[str, ...],
         contrast: Callable[[GreedyEstimator, Sequence[tuple[str, Tensor]]], Tensor],
     ) -> None:
-        super().__init__(network, generator)
-        self.name = name
+        super().__init__(network, generator, name=name, feature_phases=(VIEWS_PHASE,))
         self.contrast = contrast
         weight = next(network.parameters())
         self.sides: dict[str, int] = {}
@@ -83,21 +74,13 @@ class GreedyEstimator(Estimator):
             }
             self.comparisons[area] = nn.ParameterDict(drawn).to(device_of(network), weight.dtype)
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return views without labels, then the readout."""
-        return (VIEWS_PHASE, READOUT_PHASE)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return everything below the readout with the comparisons, or the readout."""
-        if self.phase == READOUT_PHASE:
-            return [readout_group(self.network)]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return everything below the readout with the comparisons."""
         below = encoder_parameters(self.network)
         return [ParameterGroup((*below, *trainable(self.comparisons)))]
 
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of each area's own loss, or that of the readout."""
-        if self.phase == READOUT_PHASE:
-            return train_readout(self.network, batch, rule=self.name)
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Write the gradient of each area's own loss."""
         loss = self.contrast(self, self.summaries(batch))
         return StepInfo(loss=loss.item())
 

@@ -16,6 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.linear_readout import frozen_readout
 from brainscore_lite.learning_rules.local.area_losses import separate_areas
 from brainscore_lite.learning_rules.local.greedy_estimator import GreedyEstimator
 from brainscore_lite.learning_rules.settings import check_counts
@@ -72,8 +73,8 @@ class GreedyInfoMax:
         check_counts(self, "pooled_units")
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train and their derivatives."""
-        return separate_areas(architecture)
+        """Accept every graph of areas with a readout to train and the derivatives of areas."""
+        return separate_areas(architecture, frozen_readout(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -81,7 +82,7 @@ class GreedyInfoMax:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or an area to be trained
+            If the network is no graph of areas, its readout is frozen, or an area to be trained
             ends in a black box.
         """
         check_support(self, network)

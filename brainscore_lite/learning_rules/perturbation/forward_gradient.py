@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -49,7 +50,7 @@ class ForwardGradient:
 
     References
     ----------
-    Baydin, Pearlmutter, Syme, Wood & Torr (2022), arXiv:2202.08587.
+    Baydin, Pearlmutter, Syme, Wood & Torr (2022), arXiv 2202.08587.
 
     Examples
     --------
@@ -61,7 +62,7 @@ class ForwardGradient:
 
     name: ClassVar[str] = "forward_gradient"
     family: ClassVar[str] = "perturbation"
-    citation: ClassVar[str] = "Baydin et al. 2022, arXiv:2202.08587"
+    citation: ClassVar[str] = "Baydin et al. 2022, arXiv 2202.08587"
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -102,7 +103,9 @@ class _ForwardGradientEstimator(Estimator):
         weights = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for _ in range(self.rule.n_samples):
-            direction = {name: self._drawn(weight) for name, weight in weights.items()}
+            direction = {
+                name: normal_like(weight, self.generator) for name, weight in weights.items()
+            }
             loss, slope, n_correct = slope_along(
                 self.network, batch.images, labels, direction=direction
             )
@@ -111,10 +114,6 @@ class _ForwardGradientEstimator(Estimator):
         for name, parameter in weights.items():
             parameter.grad = total[name]
         return StepInfo(loss=loss.item(), n_correct=n_correct)
-
-    def _drawn(self, weight: Tensor) -> Tensor:
-        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=self.generator.device)
-        return drawn.normal_(generator=self.generator).to(weight.device)
 
 
 def slope_along(

@@ -137,10 +137,12 @@ class _NodePerturbationEstimator(Estimator):
             for drive, noisy in zip(clean.drives, wanted, strict=True)
         ]
         presynaptic_noise = self.rule.eligibility == "noisy"
-        noisy = noisy_pass(self.network, batch.images, clean, noise=noise, graph=presynaptic_noise)
+        drives, scores = noisy_pass(
+            self.network, batch.images, clean, noise=noise, graph=presynaptic_noise
+        )
         losses = functional.cross_entropy(clean.scores, labels, reduction="none")
-        factors = self.rise(noisy.scores, losses, labels)
-        traces = noisy.drives if presynaptic_noise else clean.drives
+        factors = self.rise(scores, losses, labels)
+        traces = drives if presynaptic_noise else clean.drives
         changes = [
             None if each is None else _credited(each, factors, trace)
             for each, trace in zip(noise, traces, strict=True)

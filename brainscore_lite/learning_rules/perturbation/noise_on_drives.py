@@ -22,16 +22,15 @@ from brainscore_lite.networks.network import Network
 
 
 class Pass(NamedTuple):
-    """What a pass left at each node (area at a step), in the order of computation.
+    """What a pass without noise left at each node (area at a step), in the order of computation.
 
     Attributes
     ----------
     arriving : list of Tensor
         Through each connection, in the order of computation.
-    drives : list of Tensor, each of shape (..., batch, ...)
-        Before noise.
+    drives : list of Tensor, each of shape (batch, ...)
     activations : list of Tensor
-    scores : Tensor, shape (n_rows, n_classes)
+    scores : Tensor, shape (batch, n_classes)
         Of the readout at the last step.
     """
 
@@ -52,7 +51,6 @@ def clean_pass(network: Network, images: Tensor) -> Pass:
     Returns
     -------
     Pass
-        Drives of shape (batch, ...).
     """
     found = Pass([], [], [], images)
     of_image: dict[str, Tensor] = {}
@@ -87,7 +85,7 @@ def noisy_pass(
     *,
     noise: Sequence[Tensor | None],
     graph: bool = False,
-) -> Pass:
+) -> tuple[list[Tensor], Tensor]:
     """Run once more with noise on drives, all samples of it in one batch.
 
     What no noise has reached (all that comes straight from the image) is taken from the clean pass.
@@ -104,11 +102,12 @@ def noisy_pass(
 
     Returns
     -------
-    Pass
-        Drives of shape (n_samples or 1, batch, ...), scores of shape (n_samples * batch,
-        n_classes), the samples one after another.
+    drives : list of Tensor, each of shape (n_samples or 1, batch, ...)
+        Before noise, by node in the order of computation.
+    scores : Tensor, shape (n_samples * batch, n_classes)
+        Of the readout at the last step, the samples one after another.
     """
-    found = Pass([], [], [], images)
+    drives: list[Tensor] = []
     calls, nodes = count(), count()
     known = {id(each) for each in (*clean.arriving, *clean.activations)}
     stacked = (-1, len(images))
@@ -125,11 +124,11 @@ def noisy_pass(
         if all(id(each) in known for each in arriving):
             drive = clean.drives[node].unflatten(0, stacked)
             if added is None:
-                found.drives.append(drive)
+                drives.append(drive)
                 return clean.activations[node]
         else:
             drive = area.drive([each.unflatten(0, stacked) for each in arriving])
-        found.drives.append(drive)
+        drives.append(drive)
         with torch.no_grad():
             moved = drive.detach() if added is None else drive.detach() + added
             return area.respond_to(moved.flatten(0, 1))
@@ -137,7 +136,7 @@ def noisy_pass(
     with torch.set_grad_enabled(graph):
         for activations in network.run(images, carry=carry, answer=answer):
             last = activations
-    return found._replace(scores=last[READOUT])
+    return drives, last[READOUT]
 
 
 def perturbed_nodes(network: Network, clean: Pass) -> list[bool]:

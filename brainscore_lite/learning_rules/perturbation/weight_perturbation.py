@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from brainscore_lite.learning_rules import support
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -123,10 +124,5 @@ class _WeightPerturbationEstimator(Estimator):
 
     def draw(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw the noise of one sample, by parameter."""
-        device = self.generator.device
-        return {
-            name: torch.empty(weight.shape, dtype=weight.dtype, device=device)
-            .normal_(0.0, self.rule.sigma, generator=self.generator)
-            .to(weight.device)
-            for name, weight in weights.items()
-        }
+        sigma = self.rule.sigma
+        return {n: normal_like(w, self.generator, deviation=sigma) for n, w in weights.items()}

@@ -11,10 +11,12 @@ backpropagation would send along the paths of k edges, and a_k(T) is one number 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import (
     CutPass,
@@ -114,7 +116,7 @@ def errors_step_by_step(
         As in `arrived`.
     images : Tensor, optional
         If given, the graph is built anew at every step, as code does that does not use that the
-        Jacobians are frozen. The numbers are the same.
+        Jacobians are frozen. The numbers are the same, and running statistics are left alone.
 
     Returns
     -------
@@ -125,13 +127,31 @@ def errors_step_by_step(
     predictions = cut.predictions
     for _ in range(n_steps):
         if images is not None:
-            predictions = graph.predict(images, cut.values)
+            with running_statistics_held(graph.network):
+                predictions = graph.predict(images, cut.values)
         if order == "synchronous":
             sent = graph.send_down(predictions, cut.values, errors, keep=images is None)
             _approach(errors, sent, step_size=step_size)
         else:
             _sweep_backward(graph, predictions, cut, errors, step_size=step_size)
     return errors
+
+
+@contextmanager
+def running_statistics_held(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use the batch's statistics without keeping them."""
+    tracking = [
+        part
+        for part in network.modules()
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and part.track_running_stats
+    ]
+    for part in tracking:
+        part.track_running_stats = False
+    try:
+        yield
+    finally:
+        for part in tracking:
+            part.track_running_stats = True
 
 
 def _approach(errors: dict[Node, Tensor], sent: dict[Node, Tensor], *, step_size: float) -> None:

@@ -18,7 +18,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OUTPUT_LOSSES,
     OutputLoss,
     output_errors,
@@ -41,6 +41,9 @@ from brainscore_lite.networks.network import Network, Node
 
 Method = Literal["closed_form", "linearised", "naive"]
 METHODS = ("closed_form", "linearised", "naive")
+#: Steps from which synchronous errors count as reaching every layer, one further at each step:
+#: deeper chains are not trained here.
+STEPS_THAT_REACH_ALL = 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class FixedPredictionCoding:
     equally long, e_n(T) is the backpropagated error times one number a_n(T), so at any T each
     layer's update points along the gradient, and the rule is backprop with a learning rate per
     layer. On graphs with paths of unequal length it is backprop in the limit of many steps only:
-    T decides how much longer paths count. T below the length of a path leaves it out altogether.
+    T decides how much longer paths count. In synchronous order, T below the length of a path leaves
+    it out altogether: the lowest layers of a chain deeper than T learn nothing.
 
     Parameters
     ----------
@@ -89,7 +93,6 @@ class FixedPredictionCoding:
     name: ClassVar[str] = "predictive_coding_fixed"
     family: ClassVar[str] = "predictive_coding"
     citation: ClassVar[str] = "Millidge, Tschantz & Buckley 2022, doi:10.1162/neco_a_01497"
-    exactness: ClassVar[Exactness] = "bp"
     ngrad: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset()
@@ -106,6 +109,16 @@ class FixedPredictionCoding:
         check_choices(
             self, order=("synchronous", "backward"), method=METHODS, output_loss=OUTPUT_LOSSES
         )
+
+    @property
+    def exactness(self) -> Exactness:
+        """Backprop on a chain, of the cross-entropy only, once errors have reached every layer.
+
+        In backward order they have after one step. In synchronous order they have once T is the
+        depth; as settings do not know the network, `STEPS_THAT_REACH_ALL` are asked for.
+        """
+        reached = self.order == "backward" or self.n_steps >= STEPS_THAT_REACH_ALL
+        return "bp" if reached and self.output_loss == "cross_entropy" else "approximate"
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas."""

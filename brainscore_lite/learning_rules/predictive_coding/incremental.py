@@ -18,16 +18,16 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OUTPUT_LOSSES,
-    ClampedLoss,
     OutputLoss,
 )
+from brainscore_lite.learning_rules.predictive_coding.clamped_output import ClampedLoss
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
 from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
     PredictionEstimator,
     check_inference,
-    settles,
+    settles_by_example,
 )
 from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
@@ -87,7 +87,7 @@ class IncrementalPredictiveCoding:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas in which examples do not depend on each other."""
-        return settles(architecture)
+        return settles_by_example(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -106,7 +106,10 @@ class _IncrementalEstimator(PredictionEstimator):
     rule: IncrementalPredictiveCoding
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Move values and weights together; the last step of the weights is left to the loop."""
+        """Move values and weights together; the last step of the weights is left to the loop.
+
+        No residual is reported: values are not meant to settle before weights move.
+        """
         rule, labels = self.rule, labels_of(batch, rule=self.rule.name)
         inference = Inference(self.graph, batch.images, step_size=rule.step_size)
         output = ClampedLoss(labels, rule.output_loss, rule.beta)
@@ -116,4 +119,4 @@ class _IncrementalEstimator(PredictionEstimator):
                 step()
                 inference.predict_anew()
             inference.settle_and_learn(output, trained, factor=factor)
-        return self.report(inference.scores_at_start, labels, residual=inference.residual)
+        return self.report(inference.scores_at_start, labels)

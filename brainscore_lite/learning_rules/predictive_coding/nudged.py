@@ -18,19 +18,21 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OUTPUT_LOSSES,
+    OutputLoss,
+    output_errors,
+)
+from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
     ClampedLoss,
     ClampedOutput,
     HeldOutput,
-    OutputLoss,
-    output_errors,
 )
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
 from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
     PredictionEstimator,
     check_inference,
-    settles,
+    settles_by_example,
 )
 from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
@@ -78,6 +80,15 @@ class NudgedPredictiveCoding:
     ContractError
         If a setting is out of its range.
 
+    Notes
+    -----
+    The squared error with a negative sign has no minimum in the energy where beta |W|^2 is above 1,
+    with |W| the largest singular value of the readout's weight; areas that follow from below, as
+    unsaturated ones do, lower that bound. Values then grow from step to step for as long as they
+    settle, gradients with them, and the residual stays at 1 - 1 / (beta |W|^2) or above instead of
+    falling with more steps. Lower beta or ``ConvNet.initial_gain``, or use the cross-entropy, whose
+    negative sign leaves a minimum at any beta, or the form "value", which has one as well.
+
     References
     ----------
     Pinchetti et al. (2025), arXiv 2407.01163.
@@ -119,7 +130,7 @@ class NudgedPredictiveCoding:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas in which examples do not depend on each other."""
-        return settles(architecture)
+        return settles_by_example(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.

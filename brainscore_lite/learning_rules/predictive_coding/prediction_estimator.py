@@ -16,7 +16,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     trainable,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OutputLoss,
     output_losses,
 )
@@ -76,7 +76,7 @@ class PredictionEstimator(Estimator):
         )
 
 
-def settles(architecture: Any) -> Support:
+def settles_by_example(architecture: Any) -> Support:
     """Say whether values can settle example by example in an architecture."""
     why = "it makes the energy of one example depend on the others in the batch"
     return differentiable_graph(architecture, normalised_by(architecture, {"batch"}, why=why))

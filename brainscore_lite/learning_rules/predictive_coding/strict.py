@@ -18,16 +18,16 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OUTPUT_LOSSES,
-    ClampedLoss,
     OutputLoss,
 )
+from brainscore_lite.learning_rules.predictive_coding.clamped_output import ClampedLoss
 from brainscore_lite.learning_rules.predictive_coding.inference import Inference
 from brainscore_lite.learning_rules.predictive_coding.prediction_estimator import (
     PredictionEstimator,
     check_inference,
-    settles,
+    settles_by_example,
 )
 from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.networks.network import Network
@@ -90,7 +90,7 @@ class PredictiveCoding:
 
     def supports(self, architecture: Any) -> Support:
         """Accept any graph of areas in which examples do not depend on each other."""
-        return settles(architecture)
+        return settles_by_example(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.

@@ -19,7 +19,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
     trainable,
 )
-from brainscore_lite.learning_rules.predictive_coding.clamped_output import (
+from brainscore_lite.learning_rules.output_losses import (
     OUTPUT_LOSSES,
     OutputLoss,
     output_errors,
@@ -70,7 +70,6 @@ class ZeroDivergenceInferenceLearning:
     citation: ClassVar[str] = (
         "Song, Lukasiewicz, Xu & Bogacz 2020; Salvatori et al. 2021, arXiv 2103.03725"
     )
-    exactness: ClassVar[Exactness] = "bp"
     ngrad: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset({"separate_error"})
@@ -79,6 +78,11 @@ class ZeroDivergenceInferenceLearning:
 
     def __post_init__(self) -> None:
         check_choices(self, output_loss=OUTPUT_LOSSES)
+
+    @property
+    def exactness(self) -> Exactness:
+        """Backprop of the cross-entropy, unless the output has another loss."""
+        return "bp" if self.output_loss == "cross_entropy" else "approximate"
 
     def supports(self, architecture: Any) -> Support:
         """Accept a chain of areas: there each layer is reached at one step."""

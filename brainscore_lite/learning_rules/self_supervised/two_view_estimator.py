@@ -9,16 +9,10 @@ from torch import Tensor
 
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
-    Estimator,
     ParameterGroup,
-    Phase,
     StepInfo,
 )
-from brainscore_lite.learning_rules.linear_readout import (
-    READOUT_PHASE,
-    readout_group,
-    train_readout,
-)
+from brainscore_lite.learning_rules.linear_readout import FeaturesThenReadout
 from brainscore_lite.learning_rules.self_supervised.projector import projector
 from brainscore_lite.learning_rules.self_supervised.views import (
     VIEWS_PHASE,
@@ -31,7 +25,7 @@ from brainscore_lite.networks.model import device_of
 from brainscore_lite.networks.network import Network
 
 
-class TwoViewEstimator(Estimator):
+class TwoViewEstimator(FeaturesThenReadout):
     """A network with a projector on what its readout reads.
 
     Parameters
@@ -47,8 +41,6 @@ class TwoViewEstimator(Estimator):
         Of the projections of the two views, each of shape (batch, units[-1]).
     """
 
-    network: Network
-
     def __init__(
         self,
         network: Network,
@@ -58,27 +50,18 @@ class TwoViewEstimator(Estimator):
         units: tuple[int, ...],
         objective: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        super().__init__(network, generator)
+        super().__init__(network, generator, name=name, feature_phases=(VIEWS_PHASE,))
         weight = next(network.parameters())
         made = projector((n_features(network), *units), generator)
         self.projector = made.to(device_of(network), weight.dtype)
-        self.name = name
         self.objective = objective
 
-    def phases(self) -> tuple[Phase, ...]:
-        """Return views without labels, then the readout."""
-        return (VIEWS_PHASE, READOUT_PHASE)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Return everything below the readout with the projector, or the readout."""
-        if self.phase == READOUT_PHASE:
-            return [readout_group(self.network)]
+    def feature_groups(self) -> list[ParameterGroup]:
+        """Return everything below the readout with the projector."""
         return [ParameterGroup((*encoder_parameters(self.network), *self.projector.parameters()))]
 
-    def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of the objective, or that of the readout."""
-        if self.phase == READOUT_PHASE:
-            return train_readout(self.network, batch, rule=self.name)
+    def learn_features(self, batch: Batch) -> StepInfo:
+        """Write the gradient of the objective."""
         loss = self.objective(*self.projections(batch))
         loss.backward()
         return StepInfo(loss=loss.item())

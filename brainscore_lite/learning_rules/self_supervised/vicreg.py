@@ -15,6 +15,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.linear_readout import frozen_readout
 from brainscore_lite.learning_rules.self_supervised.two_view_estimator import TwoViewEstimator
 from brainscore_lite.learning_rules.settings import check_not_negative, check_sizes
 from brainscore_lite.learning_rules.support import differentiable_graph
@@ -76,8 +77,8 @@ class VICReg:
         check_sizes(self, "projector_units")
 
     def supports(self, architecture: Any) -> Support:
-        """Accept every graph of areas with weights to train and derivatives throughout."""
-        return differentiable_graph(architecture)
+        """Accept every graph of areas with a readout to train and derivatives throughout."""
+        return differentiable_graph(architecture, frozen_readout(architecture))
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, which is trained in place.
@@ -85,8 +86,8 @@ class VICReg:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no graph of areas, has no trainable weights, or has a stage of
-            unknown derivative.
+            If the network is no graph of areas, its readout is frozen, or it has a stage of unknown
+            derivative.
         """
         check_support(self, network)
         return TwoViewEstimator(

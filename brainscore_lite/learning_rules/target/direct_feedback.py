@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
@@ -18,7 +19,6 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.settings import check_not_negative
 from brainscore_lite.learning_rules.stages import stages
-from brainscore_lite.learning_rules.target.inverses import noise_like
 from brainscore_lite.learning_rules.target.propagation import (
     TargetEstimator,
     check_settings,
@@ -64,7 +64,7 @@ class DirectDifferenceTargetPropagation:
     References
     ----------
     Meulemans, Carzaniga, Suykens, Sacramento & Grewe (2020), "A theoretical framework for target
-    propagation", NeurIPS, arXiv:2006.14331.
+    propagation", NeurIPS, arXiv 2006.14331.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class DirectDifferenceTargetPropagation:
 
     name: ClassVar[str] = "direct_difference_target_propagation"
     family: ClassVar[str] = "target"
-    citation: ClassVar[str] = "Meulemans et al. 2020, arXiv:2006.14331"
+    citation: ClassVar[str] = "Meulemans et al. 2020, arXiv 2006.14331"
     exactness: ClassVar[Exactness] = "gn_limit"
     ngrad: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "inverse"})
@@ -131,7 +131,7 @@ class DirectFeedback(nn.Module):
         like = next(network.parameters())
         self.weights = nn.ParameterList(
             nn.Parameter(
-                noise_like(like.new_empty(math.prod(shape), n_classes), generator)
+                normal_like(like, generator, shape=(math.prod(shape), n_classes))
                 / math.sqrt(n_classes)
             )
             for shape in shapes
@@ -151,7 +151,7 @@ class DirectFeedback(nn.Module):
         """
         batch, n_areas = len(activations[0]), len(self.weights)
         with torch.no_grad():
-            noises = [noise_like(each, generator) for each in activations[1:-1]]
+            noises = [normal_like(each, generator) for each in activations[1:-1]]
             climbing = activations[-1][:0]
             for index, (below, xi) in enumerate(zip(activations[1:-1], noises, strict=True)):
                 noisy = below + self._noise * xi

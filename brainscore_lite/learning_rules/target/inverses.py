@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.stages import Stage
 from brainscore_lite.networks.connections import FullyConnected, LocallyConnected, Operation
 
@@ -60,7 +61,7 @@ class Inverse(nn.Module):
             size = windows * math.sqrt(fan_in)
         else:
             size = math.sqrt(fan_in * math.prod(raw) / math.prod(pooled))
-        self.weight = nn.Parameter(noise_like(op.weight, generator) / size)
+        self.weight = nn.Parameter(normal_like(op.weight, generator) / size)
         spread = (lower[0], *(1 for _ in lower[1:]))
         self.bias = None if top is None else nn.Parameter(op.weight.new_zeros(spread))
 
@@ -106,14 +107,6 @@ def transposed(op: Operation, signal: Tensor, weight: Tensor, shape: tuple[int, 
     return functional.conv_transpose2d(
         signal, weight, stride=stride, padding=padding, output_padding=missing
     )
-
-
-def noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw from N(0, 1) what has the shape, dtype and device of a tensor."""
-    drawn = torch.randn(
-        tensor.shape, generator=generator, dtype=tensor.dtype, device=generator.device
-    )
-    return drawn.to(tensor.device)
 
 
 def _shapes(stage: Stage, lower: tuple[int, ...]) -> list[tuple[int, ...]]:

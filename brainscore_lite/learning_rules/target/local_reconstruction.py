@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
     Support,
     check_support,
 )
+from brainscore_lite.learning_rules.slopes import SLOPES
 from brainscore_lite.learning_rules.stages import stages
-from brainscore_lite.learning_rules.target.inverses import Inverse, noise_like
+from brainscore_lite.learning_rules.target.inverses import Inverse
 from brainscore_lite.learning_rules.target.propagation import (
     TargetEstimator,
     check_settings,
     supports_targets,
 )
 from brainscore_lite.networks.network import Network
-
-#: Steepness of an activation as a function of what it returns: phi'(a) from phi(a).
-SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "clipped_relu": lambda r: ((r > 0) & (r < 1)).to(r.dtype),
-    "elu": lambda r: (1 + r).clamp(max=1),
-    "hard_tanh": lambda r: (r.abs() < 1).to(r.dtype),
-    "identity": torch.ones_like,
-    "relu": lambda r: (r > 0).to(r.dtype),
-    "sigmoid": lambda r: r * (1 - r),
-    "softplus": lambda r: -torch.expm1(-r),
-    "tanh": lambda r: 1 - r * r,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +45,8 @@ class LocalDifferenceReconstruction:
     along its tangent, g(r + d) - g(r) = V (psi'(r) * d), since for saturating activations a finite
     difference would let one sign of d pass at each edge, in which the gradient takes no part.
     (The paper's networks are of ELUs, and psi is an ELU there.) psi' is 1 where the steepness
-    cannot be told from the output, as for SiLU: V then learns the mean of J_f^T.
+    cannot be told from the output, as for SiLU or where a `post_norm` follows the activation: V
+    then learns the mean of J_f^T.
 
     Parameters
     ----------
@@ -78,7 +69,7 @@ class LocalDifferenceReconstruction:
     References
     ----------
     Ernoult et al. (2022), "Towards scaling difference target propagation by learning backprop
-    targets", ICML, arXiv:2201.13415.
+    targets", ICML, arXiv 2201.13415.
 
     Examples
     --------
@@ -94,7 +85,7 @@ class LocalDifferenceReconstruction:
 
     name: ClassVar[str] = "local_difference_reconstruction"
     family: ClassVar[str] = "target"
-    citation: ClassVar[str] = "Ernoult et al. 2022, arXiv:2201.13415"
+    citation: ClassVar[str] = "Ernoult et al. 2022, arXiv 2201.13415"
     exactness: ClassVar[Exactness] = "bp_limit"
     ngrad: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "inverse"})
@@ -159,8 +150,8 @@ class TransposingPathway(nn.Module):
         for index, inverse in enumerate(self.inverses, start=1):
             lower, upper = activations[index], activations[index + 1]
             with torch.no_grad():
-                xi = self._noise * noise_like(lower, generator)
-                eta = self._noise * noise_like(upper, generator)
+                xi = self._noise * normal_like(lower, generator)
+                eta = self._noise * normal_like(upper, generator)
                 slope = self._slope(index, upper)
                 moved = slope * (self._stages[index](lower + xi) - upper)
                 entering = torch.cat([moved, slope * eta])
@@ -171,5 +162,7 @@ class TransposingPathway(nn.Module):
 
     def _slope(self, lower: int, above: Tensor) -> Tensor:
         """Return psi'(r) of the stage above an area."""
-        slope = SLOPES.get(self._stages[lower].area.settings.activation, torch.ones_like)
-        return slope(above)
+        settings = self._stages[lower].area.settings
+        if settings.post_norm != "none" or settings.activation not in SLOPES:
+            return torch.ones_like(above)
+        return SLOPES[settings.activation](above)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Estimator,
     Exactness,
@@ -19,7 +20,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 )
 from brainscore_lite.learning_rules.settings import check_choices
 from brainscore_lite.learning_rules.stages import Stage, stages
-from brainscore_lite.learning_rules.target.inverses import Inverse, noise_like
+from brainscore_lite.learning_rules.target.inverses import Inverse
 from brainscore_lite.learning_rules.target.propagation import (
     TargetEstimator,
     check_settings,
@@ -62,7 +63,7 @@ class TargetPropagation:
 
     References
     ----------
-    Bengio (2014), arXiv:1407.7906.
+    Bengio (2014), arXiv 1407.7906.
 
     Examples
     --------
@@ -78,7 +79,7 @@ class TargetPropagation:
 
     name: ClassVar[str] = "target_propagation"
     family: ClassVar[str] = "target"
-    citation: ClassVar[str] = "Bengio 2014, arXiv:1407.7906"
+    citation: ClassVar[str] = "Bengio 2014, arXiv 1407.7906"
     exactness: ClassVar[Exactness] = "gn_limit"
     ngrad: ClassVar[bool] = True
     requires: ClassVar[frozenset[str]] = frozenset({"labels", "inverse"})
@@ -140,8 +141,8 @@ class DifferenceTargetPropagation:
 
     References
     ----------
-    Lee, Zhang, Fischer & Bengio (2015), doi:10.1007/978-3-319-23528-8_31, arXiv:1412.7525;
-    Bartunov et al. (2018), arXiv:1807.04587.
+    Lee, Zhang, Fischer & Bengio (2015), doi:10.1007/978-3-319-23528-8_31, arXiv 1412.7525;
+    Bartunov et al. (2018), arXiv 1807.04587.
 
     Examples
     --------
@@ -254,7 +255,7 @@ class LayerwiseInverses(nn.Module):
         for index, inverse in enumerate(self.inverses, start=1):
             lower = activations[index]
             with torch.no_grad():
-                noisy = lower + self._noise * noise_like(lower, generator)
+                noisy = lower + self._noise * normal_like(lower, generator)
                 above = self._stages[index](noisy)
             found = inverse(above)
             losses.append(functional.mse_loss(found, noisy, reduction="sum") / len(lower))

@@ -47,7 +47,8 @@ class RealTimeRecurrentLearning:
     Parameters
     ----------
     supervised : {"last", "all"}
-        Steps whose readout has an error e_t: the last, or all (their mean).
+        Steps whose readout has an error e_t: the last, which is the network's answer, or all (their
+        mean, so that the gradient is that of another loss).
 
     Raises
     ------
@@ -69,13 +70,17 @@ class RealTimeRecurrentLearning:
     name: ClassVar[str] = "rtrl"
     family: ClassVar[str] = "temporal"
     citation: ClassVar[str] = "Williams & Zipser 1989, doi:10.1162/neco.1989.1.2.270"
-    exactness: ClassVar[Exactness] = "bp"
     ngrad: ClassVar[bool] = False
     requires: ClassVar[frozenset[str]] = frozenset({"labels"})
     makes_local: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_choices(self, supervised=SUPERVISED)
+
+    @property
+    def exactness(self) -> Exactness:
+        """Backprop if the loss is that of the network's answer, after the last step."""
+        return "bp" if self.supervised == "last" else "approximate"
 
     def supports(self, architecture: Any) -> Support:
         """Accept an ElmanNetwork of at most `MOST_UNITS` units."""
@@ -110,7 +115,9 @@ class EligibilityTraces:
 
     dW_jk = sum_t L_t,j p_t,jk, with z_t what the synapse carries and B fixed and random. What a
     weight does to other units is left out; without connections between units nothing is, and
-    "snap1" is backpropagation through time.
+    "snap1" is backpropagation through time. What a unit does to itself through W_jj is part of the
+    trace of "snap1", and here of "e_prop", which is SnAp-1 with random feedback; where that path is
+    left out too, the rule on this network is "rflo".
 
     Parameters
     ----------
@@ -203,6 +210,17 @@ class _OnlineEstimator(Estimator):
             raise ContractError(f"expected an ElmanNetwork, got {type(self.network).__name__}.")
         return self.network
 
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean cross-entropy of the steps that have an error, or None without labels."""
+        if batch.labels is None or self.rule.supervised == "last":
+            return super().loss(batch)
+        hidden = self.elman.start(len(batch.images))
+        losses = []
+        for row in self.elman.rows(batch.images):
+            hidden = self.elman.advance(hidden, row)
+            losses.append(functional.cross_entropy(self.elman.readout(hidden), batch.labels))
+        return torch.stack(losses).mean()
+
     @torch.no_grad()
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
         """Write the update of recurrent, input and readout weights."""
@@ -228,10 +246,15 @@ class _OnlineEstimator(Estimator):
                 readout[1].add_(error.sum(0))
                 loss += functional.cross_entropy(scores, labels).item() / len(counted)
         n_units = len(net.bias)
-        net.recurrent.grad = incoming[:, :n_units].clone()
-        net.input.grad = incoming[:, n_units:-1].clone()
-        net.bias.grad = incoming[:, -1].clone()
-        net.readout.weight.grad, net.readout.bias.grad = readout
+        for parameter, gradient in (
+            (net.recurrent, incoming[:, :n_units]),
+            (net.input, incoming[:, n_units:-1]),
+            (net.bias, incoming[:, -1]),
+            (net.readout.weight, readout[0]),
+            (net.readout.bias, readout[1]),
+        ):
+            if parameter.requires_grad:
+                parameter.grad = gradient.clone()
         return StepInfo(loss=loss, n_correct=count_correct(scores, labels))
 
     def carry(self, influence: Tensor | None, carried: Tensor, slope: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class BurstDependent:
     feedback : {"random", "symmetric"}
         Y fixed and random as in feedback alignment, or the transposed forward weights.
     scale : float
-        Y ~ N(0, (scale * gain)^2 / fan_in), if random.
+        Y ~ N(0, (scale * gain)^2 / fan_in), if random; at 1 as W is drawn at initial_gain 1.
 
     Raises
     ------

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -23,7 +24,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.settings import check_positive
 from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
 from brainscore_lite.networks.connections import IMAGE, Connection
-from brainscore_lite.networks.model import READOUT, device_of
+from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
 #: What is broadcast to an area: (area, error at the readout, labels) -> error at its activations.
@@ -169,16 +170,11 @@ class BroadcastWeights(nn.Module):
         super().__init__()
         shapes = network.activation_shapes()
         n_classes = shapes.pop(READOUT)[0]
-        dtype = next(network.parameters()).dtype
+        like = next(network.parameters())
         for area, (channels, *places) in shapes.items():
-            weight = torch.randn(
-                (n_classes, *places, channels),
-                generator=generator,
-                dtype=dtype,
-                device=generator.device,
-            )
+            weight = normal_like(like, generator, shape=(n_classes, *places, channels))
             weight *= scale / math.sqrt(channels * math.prod(places))
-            self.register_buffer(area, weight.to(device_of(network)))
+            self.register_buffer(area, weight)
 
     def error(self, area: str, error: Tensor) -> Tensor:
         """Return B e of shape (batch, channels, ...) for an error of shape (batch, n_classes)."""

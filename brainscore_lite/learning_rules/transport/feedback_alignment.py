@@ -37,9 +37,9 @@ class FeedbackAlignment:
     Parameters
     ----------
     scale : float
-        B ~ N(0, (scale * gain)^2 / fan_in), so that at 1 it is drawn as `ConvNet.build` draws W:
-        an error keeps its size at any depth and width. (The paper draws B for one hidden layer,
-        uniformly in an interval chosen for it.)
+        B ~ N(0, (scale * gain)^2 / fan_in), so that at 1 it is drawn as `ConvNet.build` draws W
+        at initial_gain 1: an error keeps its size at any depth and width. (The paper draws B for
+        one hidden layer, uniformly in an interval chosen for it.)
 
     Raises
     ------

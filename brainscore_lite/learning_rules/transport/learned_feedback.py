@@ -8,8 +8,10 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from brainscore_lite.learning_rules.correlation import correlation
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import (
     Batch,
     Estimator,
@@ -23,7 +25,6 @@ from brainscore_lite.learning_rules.settings import check_counts, check_not_nega
 from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.learning_rules.transport.transported_errors import (
     FeedbackWeights,
-    convolution_errors,
     crossed,
     follow_error,
 )
@@ -49,7 +50,7 @@ class KolenPollack:
     decay : float
         Weight decay of W and B, in place of the training configuration's.
     scale : float
-        B ~ N(0, (scale * gain)^2 / fan_in) at first.
+        B ~ N(0, (scale * gain)^2 / fan_in) at first; at 1 as W is drawn at initial_gain 1.
 
     Raises
     ------
@@ -172,7 +173,7 @@ class WeightMirror:
     n_mirror : int
         Mirror batches after each step in engaged mode.
     scale : float
-        B ~ N(0, (scale * gain)^2 / fan_in) at first.
+        B ~ N(0, (scale * gain)^2 / fan_in) at first; at 1 as W is drawn at initial_gain 1.
 
     Raises
     ------
@@ -259,16 +260,15 @@ class _WeightMirrorEstimator(Estimator):
                 continue
             mirrored.add(id(feedback))
             noise = self._noise(connection)
-            correlation = correlated(connection, noise, connection.op(noise))
-            feedback.mul_(1 - rate * decay).add_(correlation, alpha=rate)
+            found = correlated(connection, noise, connection.op(noise))
+            feedback.mul_(1 - rate * decay).add_(found, alpha=rate)
 
     def _noise(self, connection: Connection) -> Tensor:
         """Draw noise of what enters an operation, in the layout that convolutions are fast in."""
         channels, *places = self._shapes[connection.name]
-        weight, rng = connection.op.weight, self.generator
         shape = (self.rule.n_noise, *places, channels)
-        noise = torch.randn(shape, generator=rng, dtype=weight.dtype, device=rng.device)
-        return noise.mul_(self.rule.noise).movedim(-1, 1).to(weight.device)
+        noise = normal_like(connection.op.weight, self.generator, shape=shape)
+        return noise.mul_(self.rule.noise).movedim(-1, 1)
 
 
 def shapes_crossed(network: Network) -> dict[str, tuple[int, ...]]:
@@ -295,18 +295,14 @@ def correlated(connection: Connection, sent: Tensor, passed_on: Tensor) -> Tenso
         For x of independent entries of variance 1 and y = op(x) it is the weight on average.
     """
     op = connection.op
+    total = correlation(op, sent, passed_on)
     if not isinstance(op, Convolution):  # each tap sees one place
-        return correlation(op, sent, passed_on) / len(sent)
-    geometry = (op.stride, op.padding)
-    _, total = convolution_errors(
-        passed_on, sent, op.weight, geometry=geometry, wanted=(False, True)
-    )
-    one_tap = op.weight[:1, :1]
-    _, places = convolution_errors(
-        torch.ones_like(passed_on[:1, :1]),
+        return total / len(sent)
+    places = conv2d_weight(
         torch.ones_like(sent[:1, :1]),
-        one_tap,
-        geometry=geometry,
-        wanted=(False, True),
+        (1, 1, *op.weight.shape[2:]),
+        torch.ones_like(passed_on[:1, :1]),
+        stride=op.stride,
+        padding=op.padding,
     )
-    return cast(Tensor, total) / (len(sent) * cast(Tensor, places).clamp_min(1))
+    return total / (len(sent) * places.clamp_min(1))

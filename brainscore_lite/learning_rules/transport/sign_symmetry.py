@@ -46,9 +46,9 @@ class SignSymmetry:
     variant : {"usf", "brsf", "frsf"}
     scale : float
         M = scale * s (uSF), or uniform between 0 and sqrt(3) * scale * s, whose root mean square
-        is the same; s is the deviation with which `ConvNet.build` draws W. (The paper's uSF has
-        M = 1 and needs batch normalisation to keep errors from growing with depth; a constant
-        factor is all that differs.)
+        is the same; s is the deviation with which `ConvNet.build` draws W at initial_gain 1. (The
+        paper's uSF has M = 1 and needs batch normalisation to keep errors from growing with depth;
+        a constant factor is all that differs.)
 
     Raises
     ------
@@ -57,8 +57,8 @@ class SignSymmetry:
 
     References
     ----------
-    Liao, Leibo & Poggio (2016), arXiv 1510.05067; Xiao, Chen, Liao & Poggio (2018), arXiv
-    1811.03567; Moskovitz, Litwin-Kumar & Abbott (2018), arXiv 1812.06488.
+    Liao, Leibo & Poggio (2016), arXiv 1510.05067; Xiao, Chen, Liao & Poggio (2018),
+    arXiv 1811.03567; Moskovitz, Litwin-Kumar & Abbott (2018), arXiv 1812.06488.
 
     Examples
     --------

@@ -17,6 +17,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from brainscore_lite.learning_rules.classification import count_correct, labels_of
+from brainscore_lite.learning_rules.draws import normal_like
 from brainscore_lite.learning_rules.learning_rule import Batch, StepInfo
 from brainscore_lite.networks.areas import AreaModule, weight_gain
 from brainscore_lite.networks.connections import (
@@ -192,30 +193,26 @@ def crossed(network: Network) -> tuple[Connection, ...]:
 
 
 def initial_deviation(network: Network, connection: Connection) -> float:
-    """Return the standard deviation with which `ConvNet.build` draws a connection's weight."""
+    """Return the deviation with which `ConvNet.build` draws a weight at initial_gain 1."""
     target = cast(AreaModule, network.areas[connection.target])
     fan_in = math.prod(connection.op.weight.shape[1:])
     return weight_gain(target.settings.activation) / math.sqrt(fan_in)
 
 
-def normal(like: Tensor, generator: torch.Generator, *, deviation: float) -> Tensor:
-    """Draw a tensor of the shape, dtype and device of another from N(0, deviation^2)."""
-    drawn = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
-    return drawn.mul_(deviation).to(like.device)
-
-
 class FeedbackWeights(nn.Module):
-    """A feedback weight for every connection that an error crosses, drawn as the weights are.
+    """A feedback weight for every connection that an error crosses.
 
-    B ~ N(0, (scale * gain)^2 / fan_in), of the shape of W. Connections that share a weight share
-    its feedback weight.
+    B ~ N(0, (scale * gain)^2 / fan_in), of the shape of W. The gain is that of the activation of
+    the area above: at scale 1 B is drawn as `ConvNet.build` draws W at initial_gain 1, whatever
+    the initial_gain that W was drawn with. Connections that share a weight share its feedback
+    weight.
 
     Parameters
     ----------
     network : Network
     generator : torch.Generator
     scale : float
-        Deviation of B over the initial deviation of W.
+        Deviation of B over that of W at initial_gain 1.
     learned : bool
         Whether the feedback weights are parameters, or buffers.
     """
@@ -237,7 +234,7 @@ class FeedbackWeights(nn.Module):
             if name != connection.name:
                 continue
             deviation = scale * initial_deviation(network, connection)
-            drawn = normal(weight, generator, deviation=deviation)
+            drawn = normal_like(weight, generator).mul_(deviation)
             if learned:
                 self.register_parameter(name, nn.Parameter(drawn, weight.requires_grad))
             else:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,11 @@ from brainscore_lite.learning_rules.predictive_coding import (
     ZeroDivergenceInferenceLearning,
 )
 from brainscore_lite.learning_rules.predictive_coding.error_propagation import arrived
+from brainscore_lite.learning_rules.predictive_coding.fixed_prediction import STEPS_THAT_REACH_ALL
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
+from brainscore_lite.networks.architectures import ARCHITECTURES
+from brainscore_lite.networks.areas import Area, Dense
+from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 from brainscore_lite.training.measurement import alignment, layer_of
@@ -90,6 +95,26 @@ def test_three_methods_give_the_same_numbers(
     assert relative_error(by_method[2], by_method[0]) < 1e-12
 
 
+@each_order
+def test_three_methods_leave_the_same_running_statistics(
+    order: str, images, update_of, relative_error
+) -> None:
+    areas = (Area("c", 3, norm="batch"), Dense("h", 6, norm="batch", activation="tanh"))
+    settings = ConvNet(areas=areas, n_classes=3, image_size=4, in_channels=1)
+    found, kept = [], []
+    for method in ("naive", "linearised", "closed_form"):
+        network = settings.build(torch.Generator().manual_seed(0)).double()
+        rule = FixedPredictionCoding(n_steps=5, order=order, method=method)
+        found.append(update_of(rule, network, images))
+        kept.append(dict(network.named_buffers()))
+    assert relative_error(found[1], found[0]) < 1e-12
+    assert relative_error(found[2], found[0]) < 1e-12
+    assert kept[0]["areas.c.norm.num_batches_tracked"] == 1
+    for name, buffer in kept[0].items():
+        assert torch.equal(buffer, kept[1][name])
+        assert torch.equal(buffer, kept[2][name])
+
+
 def test_iterates_the_recurrence_of_its_docstring(network_called, images, update_of) -> None:
     """e_n(t+1) = (1 - eta) e_n(t) + eta sum_c J_cn^T e_c(t), with J by hand on a skip graph."""
     network = network_called("skipping")
@@ -150,6 +175,24 @@ def test_on_a_chain_each_layer_points_along_the_gradient_at_any_t(
         network, torch.Generator()
     )
     assert all(cosine > 1 - 1e-12 for cosine in alignment(estimator, images).values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "exactness"),
+    [
+        ({"n_steps": 200}, "bp"),
+        ({"n_steps": 20}, "bp"),
+        ({"n_steps": 19}, "approximate"),
+        ({"n_steps": 1, "order": "backward"}, "bp"),
+        ({"output_loss": "squared_error"}, "approximate"),
+    ],
+)
+def test_is_backprop_with_steps_enough_for_any_chain_trained_here(
+    settings: dict[str, Any], exactness: str
+) -> None:
+    assert FixedPredictionCoding(**settings).exactness == exactness
+    for architecture in ARCHITECTURES.values():
+        assert len(architecture.areas) < STEPS_THAT_REACH_ALL
 
 
 @each_chain

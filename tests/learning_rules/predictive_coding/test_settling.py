@@ -327,6 +327,32 @@ def test_holding_the_output_value_does_not_become_backprop(
     assert errors[1] == pytest.approx(errors[0], rel=0.1)
 
 
+def test_negative_squared_error_has_no_minimum_under_strong_weights(chain, images) -> None:
+    """From beta |W|^2 = 1 values and gradients grow with the steps; the residual shows it."""
+
+    def settled(squared_norm: float, n_steps: int, **settings: str) -> tuple[float, float]:
+        network = chain(hidden=1)
+        weight = network.connections["h1->readout"].op.weight
+        with torch.no_grad():
+            weight *= math.sqrt(squared_norm / 0.5) / torch.linalg.matrix_norm(weight, 2)
+        rule = NudgedPredictiveCoding(nudging="negative", n_steps=n_steps, **settings)
+        info = rule.bind(network, torch.Generator())(images, lambda: None)
+        return weight.grad.norm().item(), info.settling_residual
+
+    growing = {"output_loss": "squared_error"}
+    gradients, residuals = zip(*(settled(1.5, n, **growing) for n in (50, 100, 200)), strict=True)
+    assert all(later > 5 * earlier for earlier, later in pairwise(gradients))
+    assert residuals[-1] == pytest.approx(1 - 1 / 1.5, rel=1e-2)
+    for squared_norm, bounded in (
+        (0.5, growing),
+        (1.5, {"output_loss": "cross_entropy"}),
+        (1.5, {**growing, "form": "value"}),
+    ):
+        (before, _), (after, residual) = (settled(squared_norm, n, **bounded) for n in (100, 200))
+        assert after == pytest.approx(before, rel=1e-2)
+        assert residual < 1e-3
+
+
 def test_nudged_forms_meet_predictive_coding(chain, images, update_of, relative_error) -> None:
     """Added to the energy with a plus sign; or held all the way at the label."""
     network = chain()
@@ -389,6 +415,9 @@ def test_reports_the_forward_pass_and_the_residual(rule: LearningRule, chain, im
     loss = functional.cross_entropy(scores, images.labels).item()
     assert info.loss == pytest.approx(loss, rel=1e-12)
     assert info.n_correct == int((scores.argmax(1) == images.labels).sum())
+    if isinstance(rule, IncrementalPredictiveCoding):  # weights do not wait for values to settle
+        assert info.settling_residual is None
+        return
     assert math.isfinite(info.settling_residual)
     assert info.settling_residual > 0
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainscore_lite.learning_rules import Backprop, Batch, Estimator
+from brainscore_lite.learning_rules.slopes import SLOPES
 from brainscore_lite.learning_rules.target import (
     DirectDifferenceTargetPropagation,
     LocalDifferenceReconstruction,
 )
-from brainscore_lite.learning_rules.target.local_reconstruction import SLOPES
-from brainscore_lite.networks.areas import ACTIVATIONS, Area, Dense
+from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.network import Network
@@ -91,16 +91,6 @@ def jacobian(function: object, at: Tensor) -> Tensor:
     return found.flatten(1, -at.ndim).flatten(2) if at.ndim > 2 else found
 
 
-def test_steepness_is_told_from_the_output() -> None:
-    """psi'(phi(a)) = phi'(a) for every activation in the table, to 1e-12."""
-    drive = torch.linspace(-3.05, 3.05, 62, dtype=torch.float64, requires_grad=True)
-    for name, slope in SLOPES.items():
-        response = ACTIVATIONS[name]()(drive)
-        (expected,) = torch.autograd.grad(response.sum(), drive)
-        assert torch.allclose(slope(response.detach()), expected, rtol=1e-10, atol=1e-12), name
-    assert {"silu", "triangle"} <= ACTIVATIONS.keys() - SLOPES.keys()  # not functions of it
-
-
 @pytest.mark.parametrize("step", [1e-3, 0.1, 1.0])
 def test_transposed_weights_make_it_backprop(step: float) -> None:
     """J_g = J_f^T: V = W, over the sizes of the pooled windows; at any step, to 1e-10."""
@@ -167,6 +157,28 @@ def test_feedback_learns_the_transposed_jacobian(seed: int) -> None:
     assert all(60 < each < 120 for each in angles())
     train_feedback(estimator, batch, n_steps=600, lr=0.02)
     assert all(each < 25 for each in angles())
+
+
+def test_no_steepness_is_told_from_normalised_outputs() -> None:
+    """Behind a `post_norm` r leaves the range of the activation, where r (1 - r) means nothing."""
+    areas = (
+        Dense("V4", 12, activation="sigmoid", post_norm="layer"),
+        Dense("IT", 8, activation="sigmoid", post_norm="layer"),
+    )
+    network = built(ConvNet(areas=areas, n_classes=3, image_size=4))
+    batch = batch_for(network)
+    estimator = bound(LocalDifferenceReconstruction(), network)
+    activations = activations_of(network, batch)
+    (down,) = estimator.pathway.inverses[:1]  # type: ignore[union-attr, index]
+    error = torch.randn(16, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    lowest, above = estimator.pathway.targets(activations, error, 0.1)  # type: ignore[union-attr]
+    assert torch.allclose(lowest - activations[1], down(above - activations[2]), atol=1e-14)
+    train_feedback(estimator, batch, n_steps=600, lr=0.02)
+    gradient = update(bound(Backprop(), network), batch)
+    found = update(estimator, batch)
+    for connection in network.connections:
+        name = f"connections.{connection}.op.weight"
+        assert angle(found[name], gradient[name]) < 35, name
 
 
 @pytest.mark.slow

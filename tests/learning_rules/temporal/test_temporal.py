@@ -20,6 +20,7 @@ from brainscore_lite.networks.connections import Connection, Convolution, FullyC
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
+from brainscore_lite.training import alignment
 
 EYE = Preprocessing(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -124,6 +125,23 @@ def test_rtrl_equals_bptt(elman: ElmanNetwork, toy: Batch, supervised: str) -> N
         torch.stack(losses).mean().backward()
         expected = {name: p.grad.clone() for name, p in elman.named_parameters()}
     assert relative_error(found, expected) < 1e-14
+
+
+@pytest.mark.parametrize("supervised", ["last", "all"])
+def test_rtrl_is_aligned_with_the_loss_that_it_follows(
+    elman: ElmanNetwork, toy: Batch, supervised: str
+) -> None:
+    """With errors at all steps that is their mean, of another gradient than the last one's."""
+    estimator = RealTimeRecurrentLearning(supervised=supervised).bind(elman, torch.Generator())
+    angles = alignment(estimator, toy)
+    assert set(angles) >= {"readout"}
+    assert all(cosine == pytest.approx(1, abs=1e-12) for cosine in angles.values())
+    info = estimator(toy, lambda: None)
+    assert estimator.loss(toy).item() == pytest.approx(info.loss, rel=1e-12)
+    assert estimator.loss(Batch(toy.images)) is None
+    found, last = written(estimator.rule, elman, toy), through_time(elman, toy)
+    exact = min(cosine(found[name], last[name]) for name in found) > 1 - 1e-12
+    assert exact == (estimator.rule.exactness == "bp") == (supervised == "last")
 
 
 def test_snap1_equals_bptt_where_units_are_not_connected(elman: ElmanNetwork, toy: Batch) -> None:
@@ -248,3 +266,20 @@ def test_random_feedback_does_not_read_the_readout(
     after = written(EligibilityTraces(trace), elman, few)
     same = torch.allclose(before["recurrent"], after["recurrent"], rtol=1e-9, atol=1e-12)
     assert same == (trace != "snap1")
+
+
+@pytest.mark.parametrize("rule", [RealTimeRecurrentLearning(), EligibilityTraces("e_prop")])
+@pytest.mark.parametrize("frozen", ["recurrent", "input", "bias", "readout.weight", "readout.bias"])
+def test_what_is_frozen_gets_no_gradient_and_changes_none(
+    rule: LearningRule, frozen: str, elman: ElmanNetwork, toy: Batch
+) -> None:
+    expected = written(rule, elman, toy)
+    elman.get_parameter(frozen).requires_grad_(False)
+    estimator = rule.bind(elman, torch.Generator().manual_seed(1))
+    elman.zero_grad()
+    estimator(toy, lambda: None)
+    listed = {id(p) for group in estimator.parameter_groups() for p in group.parameters}
+    for name, parameter in elman.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in listed) == (name != frozen)
+        if name != frozen:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-12, atol=1e-15)

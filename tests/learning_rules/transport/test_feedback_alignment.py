@@ -174,6 +174,16 @@ def test_feedback_is_drawn_as_the_weights_are_and_stays(
     assert {f"feedback.{name}" for name in before} <= set(estimator.state_dict())
 
 
+def test_feedback_is_as_strong_whatever_the_initial_gain() -> None:
+    areas = (Dense("V4", 30), Dense("IT", 20, activation="tanh"))
+    drawn = []
+    for gain in (1.0, 0.5):
+        settings = ConvNet(areas=areas, n_classes=3, image_size=8, initial_gain=gain)
+        estimator = bound(settings.build(torch.Generator()))
+        drawn.append([estimator.feedback(each) for each in crossed(estimator.network)])
+    assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
+
+
 def test_connections_of_one_weight_share_its_feedback(
     make_network: Callable[..., Network],
 ) -> None:
