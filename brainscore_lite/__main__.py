@@ -259,8 +259,13 @@ def train(
     ] = None,
     images: Annotated[str, typer.Option(help="An image set with labels.")] = "cifar10",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.", min=1)] = None,
-    optimizer: Annotated[str | None, typer.Option(help="'sgd' or 'adam'.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate at its peak.", min=0)] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="'sgd' or 'adam'; some rules have their own.")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate at its peak, unless the rule has its own.", min=0),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", min=1)] = None,
     target_accuracy: Annotated[
         float | None,

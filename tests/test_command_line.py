@@ -184,6 +184,22 @@ def test_train_takes_settings_of_the_rule_and_of_the_optimiser(run, tmp_path):
     assert "--set scale: expected name=value, as in beta=0.5" in err
 
 
+def test_train_checks_rule_and_architecture_before_images(run, tmp_path, monkeypatch):
+    def fetched(name):
+        raise AssertionError(f"{name} was fetched")
+
+    monkeypatch.setattr("brainscore_lite.studies.models.load_images", fetched)
+    common = ("train", "--output", tmp_path / "run", "-q")
+    for options, said in (
+        (("--rule", "nope"), "no learning rule is called 'nope'"),
+        (("--architecture", "nope"), "no architecture is called 'nope'"),
+        (("--rule", "rtrl"), "rtrl cannot train this network"),
+    ):
+        code, _, err = run(*common, *options)
+        assert code == 1
+        assert said in err
+
+
 def test_train_warns_once(run, tmp_path, recwarn):
     code, out, err = run("train", "--images", "digits", "--architecture", "matched_mlp", "-q",
                          "--epochs", 1, "--lr", 1e-9, "--output", tmp_path / "run")  # fmt: skip

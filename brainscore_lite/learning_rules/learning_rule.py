@@ -307,7 +307,7 @@ class LearningRule(Protocol):
         """Join the rule to a network; raises `UnsupportedNetworkError` if it cannot train it."""
 
 
-def check_support(rule: LearningRule, network: nn.Module) -> None:
+def check_support(rule: LearningRule, network: Any) -> None:
     """Refuse a network that a rule cannot train, in the words of its `supports`.
 
     Raises

@@ -10,7 +10,8 @@ import pooch
 
 from brainscore_lite.configuration import digest
 from brainscore_lite.datasets import load_images
-from brainscore_lite.learning_rules import LearningRule
+from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
+from brainscore_lite.learning_rules.learning_rule import check_support
 from brainscore_lite.networks import ARCHITECTURES, GaborEnergy, GaborNetwork, Model, Pixels
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.pretrained import (
@@ -26,6 +27,7 @@ from brainscore_lite.schema import ContractError
 from brainscore_lite.seeding import torch_generator
 from brainscore_lite.storage import load_json
 from brainscore_lite.training import Augmentation, TrainedModel, TrainingConfig, fit
+from brainscore_lite.training.fitting import found
 
 UNTRAINED = "nothing (random weights)"
 FIXED = "nothing (fixed filters)"
@@ -236,9 +238,14 @@ def load_model(
 
 def train(training: Training, *, folder: str | Path, progress: bool = False) -> TrainedModel:
     """Train a network, or go on where an earlier call was stopped, or read it if it is done."""
+    architecture = found(training.architecture, ARCHITECTURES, "architecture")
+    rule = training.rule
+    if isinstance(rule, str):
+        rule = found(rule, LEARNING_RULES, "learning rule")
+    check_support(rule, architecture)  # before images are fetched
     return fit(
-        training.architecture,
-        training.rule,
+        architecture,
+        rule,
         images=load_images(training.images),
         config=training.config,
         folder=folder,

@@ -86,9 +86,9 @@ def fit(
         Of each warning on the card.
     """
     if isinstance(network, str):
-        network = _found(network, ARCHITECTURES, "architecture")
+        network = found(network, ARCHITECTURES, "architecture")
     if isinstance(rule, str):
-        rule = _found(rule, LEARNING_RULES, "learning rule")
+        rule = found(rule, LEARNING_RULES, "learning rule")
     _check_offers(rule, LearningRule, "rule", "Give an object such as FeedbackAlignment(scale=0.5)")
     _check_offers(images, LabelledImages, "images", "Give a set such as load_images('digits')")
     run = None if folder is None else RunFolder(Path(folder))
@@ -229,7 +229,14 @@ def _check_offers(given: object, expected: type, what: str, advice: str) -> None
         raise ContractError(f"the {what} given ({named}) {lacks}. {advice}.")
 
 
-def _found(name: str, registry: Mapping[str, Named], kind: str) -> Named:
+def found(name: str, registry: Mapping[str, Named], kind: str) -> Named:
+    """Return an entry of a registry.
+
+    Raises
+    ------
+    ContractError
+        If there is none of this name.
+    """
     if name not in registry:
         raise ContractError(f"no {kind} is called '{name}'; there are: {', '.join(registry)}.")
     return registry[name]
