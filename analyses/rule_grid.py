@@ -140,7 +140,7 @@ def rows_of(recipe: Recipe, seed: int, model: TrainedModel) -> tuple[dict[str, A
     }
     angles = model.history.alignment().reset_index().melt("epoch", var_name="layer")
     angles = angles.rename(columns={"value": "cosine"}).dropna()
-    return row, angles.assign(rule=recipe.rule, seed=seed)
+    return row, angles.assign(rule=recipe.rule, network=recipe.network, seed=seed)
 
 
 def run_grid(

@@ -27,25 +27,9 @@ def read_rows(file: Path) -> pd.DataFrame:
 
 
 def read_angles(rows: Path, angles: Path) -> pd.DataFrame:
-    """Read the alignment over training, with the labels of `read_rows`.
-
-    The angles of a run follow those of the run before it, as their rows do, and name rule and seed
-    but not the network: the n-th run of a rule and seed belongs to their n-th row.
-    """
-    found = pd.read_csv(angles)
-    number, numbers, seen, last = -1, [], set(), None
-    for row in found[["rule", "seed", "layer", "epoch"]].itertuples(index=False):
-        if row[:2] != last or row in seen:
-            number, seen, last = number + 1, set(), row[:2]
-        seen.add(row)
-        numbers.append(number)
-    found["run"] = numbers
-    found["run"] = found.groupby(["rule", "seed"])["run"].rank("dense").astype(int)
-    runs = _labelled(pd.read_csv(rows)).query("epochs > 0")
-    runs["run"] = runs.groupby(["rule", "seed"]).cumcount() + 1
-    latest = runs.drop_duplicates(RUN, keep="last")
-    wanted = [*RUN, "run", "label", "family", "exactness"]
-    return found.merge(latest[wanted], on=["rule", "seed", "run"])
+    """Read the alignment over training, the last of each run, with the labels of `read_rows`."""
+    found = pd.read_csv(angles).drop_duplicates([*RUN, "epoch", "layer"], keep="last")
+    return found.merge(read_rows(rows)[[*RUN, "label", "family", "exactness"]], on=RUN)
 
 
 def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
