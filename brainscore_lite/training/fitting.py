@@ -89,7 +89,7 @@ def fit(
         network = found(network, ARCHITECTURES, "architecture")
     if isinstance(rule, str):
         rule = found(rule, LEARNING_RULES, "learning rule")
-    _check_offers(rule, LearningRule, "rule", "Give an object such as FeedbackAlignment(scale=0.5)")
+    _check_offers(rule, LearningRule, "rule", "Give one of LEARNING_RULES or an object like it")
     _check_offers(images, LabelledImages, "images", "Give a set such as load_images('digits')")
     run = None if folder is None else RunFolder(Path(folder))
     with _reproducible(config):

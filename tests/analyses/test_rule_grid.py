@@ -117,7 +117,8 @@ def _Threads(max_workers: int, initializer: object):  # noqa: N802
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[1])
 import pandas as pd
 import rule_grid, rule_recipes
