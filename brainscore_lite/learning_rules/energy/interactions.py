@@ -223,6 +223,7 @@ def _foldable(connection: Connection) -> bool:
 def _square(pool: nn.Module) -> tuple[int, int]:
     """Return side and stride of an average pooling, 1 and 1 where there is none."""
     if isinstance(pool, nn.AvgPool2d):
+        # torch also allows a pair; `Pool` gives one number.
         return int(pool.kernel_size), int(pool.stride)  # type: ignore[arg-type]
     return 1, 1
 

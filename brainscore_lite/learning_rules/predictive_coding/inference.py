@@ -113,7 +113,7 @@ class Inference:
             grad_outputs=[self.errors[node] for node in learning],
             materialize_grads=True,
         )
-        self._move(dict(zip(hidden, found[: len(hidden)], strict=True)), measure=True)
+        self._move(dict(zip(hidden, found[: len(hidden)], strict=True)), measure=False)
         for parameter, gradient in zip(parameters, found[len(hidden) :], strict=True):
             parameter.grad = gradient.mul_(-factor)
 
