@@ -53,14 +53,14 @@ def test_later_row_of_a_run_replaces_the_earlier(analysis, tmp_path: Path) -> No
 def test_angles_find_the_network_of_their_run(analysis, tmp_path: Path) -> None:
     runs = rows(("softhebb", "a", 3.0), ("softhebb", "b", 1.0), ("backprop", "a", 2.0))
     runs.to_csv(tmp_path / "x.csv", index=False)
-    blocks = [("softhebb", 0.1), ("softhebb", 0.2), ("backprop", 1.0)]
+    cosines = {("softhebb", "a"): 0.1, ("softhebb", "b"): 0.2, ("backprop", "a"): 1.0}
     angles = [
-        {"epoch": epoch, "layer": layer, "cosine": cosine, "rule": rule, "seed": 0}
-        for rule, cosine in blocks
+        {"epoch": epoch, "layer": layer, "cosine": cosine, "rule": rule, "network": network}
+        for (rule, network), cosine in cosines.items()
         for layer in ("hidden1", "readout")
         for epoch in (0, 1)
     ]
-    pd.DataFrame(angles).to_csv(tmp_path / "angles.csv", index=False)
+    pd.DataFrame(angles).assign(seed=0).to_csv(tmp_path / "angles.csv", index=False)
     read = analysis("rule_tables").read_angles(tmp_path / "x.csv", tmp_path / "angles.csv")
     found = read.groupby("label")["cosine"].agg(["min", "max", "size"])
     assert found.loc["softhebb@a"].tolist() == [0.1, 0.1, 4]
