@@ -142,5 +142,5 @@ class FeaturesThenReadout(Estimator):
                 return area(arriving)
 
         for activations in self.network.run(images, carry=carry, answer=answer):
-            scores = activations[READOUT]
-        return scores
+            last = activations
+        return last[READOUT]

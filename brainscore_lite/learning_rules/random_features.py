@@ -26,6 +26,7 @@ from brainscore_lite.learning_rules.support import (
     trained_black_box,
     untrainable,
 )
+from brainscore_lite.networks.areas import BATCH_NORMS
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
 
@@ -77,7 +78,7 @@ class RandomFeatures:
 
 class _RandomFeaturesEstimator(FeaturesThenReadout):
     def __init__(self, network: Network, generator: torch.Generator, *, name: str) -> None:
-        normed = normalised_by(network, {"batch"}, why="statistics are learned")
+        normed = normalised_by(network, BATCH_NORMS, why="statistics are learned")
         phases = (Phase(name="statistics", epochs=1, labels=False),) if normed else ()
         super().__init__(network, generator, name=name, feature_phases=phases)
 

@@ -5,7 +5,7 @@ Every check returns the sentence, or an empty string where nothing is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Iterable, Set
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from torch import nn
 from brainscore_lite.learning_rules.learning_rule import Support
 from brainscore_lite.networks.areas import Area, AreaModule, Dense
 from brainscore_lite.networks.black_box import BlackBox
-from brainscore_lite.networks.connections import IMAGE
+from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.convnet import ConvNet
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.network import Network
@@ -124,12 +124,16 @@ def no_chain(architecture: Any) -> str:
     if wrong:
         return wrong
     advice = "Use a feedforward ConvNet, or a rule for any graph such as 'backprop'."
-    if isinstance(architecture, Network):
+    wrong = recurrent(architecture, why="the rule needs a chain of areas", instead=advice)
+    if wrong:
+        return wrong
+    if isinstance(architecture, ConvNet):
+        in_line = not architecture.skip
+    else:
         expected = set(pairwise([IMAGE, *architecture.areas]))
-        ends = {(each.source, each.target) for each in architecture.connections.values()}
-        if ends != expected:
-            return f"its areas are not joined in one single line. {advice}"
-    return recurrent(architecture, why="the rule needs a chain of areas", instead=advice)
+        joined = cast(Iterable[Connection], architecture.connections.values())
+        in_line = {(each.source, each.target) for each in joined} == expected
+    return "" if in_line else f"its areas are not joined in one single line. {advice}"
 
 
 def recurrent(architecture: Any, *, why: str, instead: str) -> str:
@@ -154,6 +158,49 @@ def recurrent(architecture: Any, *, why: str, instead: str) -> str:
     return f"it is recurrent, and {why}. {instead}"
 
 
+def keeps_state(architecture: Any, *, why: str) -> str:
+    """Find areas that keep part of their state from step to step, or a readout that adds up.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Network
+    why : str
+        As in "the rule predicts each state from what arrives alone".
+    """
+    if not isinstance(architecture, ConvNet | Network):
+        return ""
+    if isinstance(architecture, ConvNet):
+        adds_up = architecture.readout == "cumulative"
+    else:
+        adds_up = architecture.cumulative
+    if architecture.tau == 1.0 and not adds_up:
+        return ""
+    return (
+        f"it has tau={architecture.tau:g}{' and a cumulative readout' if adds_up else ''}, but "
+        f"{why}. Use tau=1 and readout='step', or another rule, such as 'bptt'."
+    )
+
+
+def joined_by_gain(architecture: Any, *, why: str) -> str:
+    """Find lateral and feedback input that multiplies what comes from below.
+
+    Parameters
+    ----------
+    architecture : ConvNet or Network
+    why : str
+        As in "the rule takes the inputs of an area as a sum".
+    """
+    if isinstance(architecture, ConvNet):
+        gained = architecture.combine == "gain"
+    else:
+        gained = isinstance(architecture, Network) and any(
+            cast(AreaModule, area).combine == "gain" for area in architecture.areas.values()
+        )
+    if not gained:
+        return ""
+    return f"it has combine='gain', but {why}. Use combine='add', or another rule, such as 'bptt'."
+
+
 def normalised_by(architecture: Any, norms: Set[str], *, why: str) -> str:
     """Find an area with one of these norms; `why` says what they break.
 
@@ -161,7 +208,7 @@ def normalised_by(architecture: Any, norms: Set[str], *, why: str) -> str:
     ----------
     architecture : ConvNet or Network
     norms : set of str
-        For example {"batch"}.
+        For example `BATCH_NORMS`.
     why : str
         As in "statistics of the batch make examples depend on each other".
     """

@@ -5,6 +5,7 @@ from brainscore_lite.networks.areas import ACTIVATIONS, Area, Dense
 from brainscore_lite.networks.black_box import BlackBox, put_black_box
 from brainscore_lite.networks.connections import Connection, Pool
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.costs import Costs
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.gabor import GaborEnergy, GaborNetwork
 from brainscore_lite.networks.model import Model, Step
@@ -26,6 +27,7 @@ __all__ = [
     "BlackBox",
     "Connection",
     "ConvNet",
+    "Costs",
     "Dense",
     "Edge",
     "ElmanNetwork",

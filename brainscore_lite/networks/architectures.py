@@ -3,6 +3,7 @@
 from brainscore_lite.networks.areas import Area, Dense
 from brainscore_lite.networks.connections import Pool
 from brainscore_lite.networks.convnet import ConvNet
+from brainscore_lite.networks.recurrent_architectures import RECURRENT_ARCHITECTURES
 from brainscore_lite.stimuli import Preprocessing
 
 HALF = Pool("max", 2)
@@ -70,5 +71,6 @@ ALEXNET = ConvNet(
 )
 
 ARCHITECTURES: dict[str, ConvNet] = {
-    each.name: each for each in (SMALL_CNN, MATCHED_MLP, MATCHED_CNN, ALEXNET)
+    each.name: each
+    for each in (SMALL_CNN, MATCHED_MLP, MATCHED_CNN, ALEXNET, *RECURRENT_ARCHITECTURES)
 }

@@ -1,8 +1,12 @@
 """Areas: the sum of incoming connections, then ``norm -> activation -> post_norm``."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import reduce
+from operator import add
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +64,14 @@ BOUNDED_ACTIVATIONS = frozenset({"clipped_relu", "hard_tanh", "sigmoid", "tanh"}
 HOLOMORPHIC_ACTIVATIONS = frozenset({"identity", "sigmoid", "silu", "tanh"})
 RECTIFYING_ACTIVATIONS = frozenset({"clipped_relu", "relu"})
 
+#: Batch statistics at each step apart, with gains and biases of their own.
+PER_STEP = "batch_per_step"
+#: Norms that make the examples of a batch depend on each other.
+BATCH_NORMS = frozenset({"batch", PER_STEP})
 CONVOLUTIONAL_NORMS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "batch": nn.BatchNorm2d,
+    PER_STEP: nn.BatchNorm2d,
     "group": lambda channels: nn.GroupNorm(math.gcd(32, channels), channels),
     "layer": lambda channels: nn.GroupNorm(1, channels),
     "local_response": lambda channels: nn.LocalResponseNorm(5),
@@ -70,6 +79,7 @@ CONVOLUTIONAL_NORMS: dict[str, Callable[[int], nn.Module]] = {
 DENSE_NORMS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda units: nn.Identity(),
     "batch": nn.BatchNorm1d,
+    PER_STEP: nn.BatchNorm1d,
     "layer": nn.LayerNorm,
 }
 
@@ -92,11 +102,12 @@ class Area:
     pool_in, pool_out : Pool, optional
         Of the bottom-up connection, before and after its convolution.
     lateral_kernel : int, optional
-        Side of the lateral kernel; None is `kernel`.
+        Side of the lateral kernel, odd; None is `kernel`.
     activation : str
         A key of `ACTIVATIONS`.
     norm, post_norm : str
-        Before and after the activation; keys of `CONVOLUTIONAL_NORMS`.
+        Before and after the activation; keys of `CONVOLUTIONAL_NORMS`. "batch_per_step" keeps the
+        statistics, gains and biases of each step apart.
     stride : int
         Of the bottom-up convolution, in pixels.
     padding : int, optional
@@ -163,25 +174,61 @@ class Dense:
 
 
 class AreaModule(nn.Module):
-    """One area: ``post_norm(activation(norm(sum of inputs + bias)))``.
+    """One area: ``post_norm(activation(norm(drive)))``.
+
+    Its drive is the sum of what arrives and the bias, or b (1 + tanh m): what arrives from below,
+    b, with the bias, multiplied by what arrives from beside and above, m.
 
     Parameters
     ----------
     settings : Area or Dense
+    n_steps : int
+        Steps at which the area is active: norms "batch_per_step" keep statistics, gains and
+        biases for each; later steps share those of the last.
+    combine : {"add", "gain"}
+
+    References
+    ----------
+    Statistics of each step: Cooijmans et al. (2017), arXiv:1603.09025; Liao & Poggio (2016),
+    arXiv:1604.03640.
     """
 
-    def __init__(self, settings: Area | Dense) -> None:
+    def __init__(
+        self,
+        settings: Area | Dense,
+        *,
+        n_steps: int = 1,
+        combine: Literal["add", "gain"] = "add",
+    ) -> None:
         super().__init__()
         convolutional = isinstance(settings, Area)
         size = settings.channels if isinstance(settings, Area) else settings.units
         norms = CONVOLUTIONAL_NORMS if convolutional else DENSE_NORMS
         self.name = settings.name
         self.settings = settings
+        self.combine = combine
         self.bias = nn.Parameter(torch.zeros(size)) if settings.bias else None
         self._spread = (-1, 1, 1) if convolutional else (-1,)
-        self.norm = norms[settings.norm](size)
+        self.norm = _norm_of_steps(settings.norm, norms, size=size, n_steps=n_steps)
         self.activation = ACTIVATIONS[settings.activation]()
-        self.post_norm = norms[settings.post_norm](size)
+        self.post_norm = _norm_of_steps(settings.post_norm, norms, size=size, n_steps=n_steps)
+
+    def at(self, step: int) -> "AreaModule":
+        """Return the area with the norms of a step, counted from the first at which it is active.
+
+        It shares all parameters with this one, and is this one where no norm is of a step.
+        """
+        parts = {"norm": self.norm, "post_norm": self.post_norm}
+        of_steps = {
+            name: banks[min(step, len(banks) - 1)]
+            for name, banks in parts.items()
+            if isinstance(banks, nn.ModuleList)
+        }
+        if not of_steps:
+            return self
+        area = copy.copy(self)
+        area._modules = {**self._modules, **of_steps}
+        return area
 
     @property
     def spread_bias(self) -> Tensor | None:
@@ -189,22 +236,23 @@ class AreaModule(nn.Module):
         return None if self.bias is None else self.bias.view(self._spread)
 
     def drive(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Sum what arrives through the connections, and the bias.
+        """Join what arrives through the connections, and the bias.
 
         Parameters
         ----------
         inputs : sequence of Tensor, each of shape (batch, ...)
-            One per connection whose signal has arrived; at least one.
+            One per connection whose signal has arrived; at least one. Where the area combines by
+            gain, the first comes from below and the others modulate it.
 
         Returns
         -------
         Tensor, shape (batch, ...)
         """
-        total = inputs[0]
-        for arriving in inputs[1:]:
-            total = total + arriving
+        n_driving = 1 if self.combine == "gain" else len(inputs)
+        driving, modulating = inputs[:n_driving], inputs[n_driving:]
         bias = self.spread_bias
-        return total if bias is None else total + bias
+        drive = reduce(add, driving if bias is None else (*driving, bias))
+        return drive * (1.0 + torch.tanh(reduce(add, modulating))) if modulating else drive
 
     def respond_to(self, drive: Tensor) -> Tensor:
         """Return the activations, of the same shape, for a drive of shape (batch, ...)."""
@@ -213,6 +261,14 @@ class AreaModule(nn.Module):
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Return the activations for what arrives through the connections."""
         return self.respond_to(self.drive(inputs))
+
+
+def _norm_of_steps(
+    norm: str, norms: dict[str, Callable[[int], nn.Module]], *, size: int, n_steps: int
+) -> nn.Module:
+    if norm == PER_STEP and n_steps > 1:
+        return nn.ModuleList(norms[norm](size) for _ in range(n_steps))
+    return norms[norm](size)
 
 
 def weight_gain(activation: str) -> float:

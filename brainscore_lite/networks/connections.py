@@ -42,7 +42,42 @@ class Pool:
         return pool(self.size, self.stride or self.size)
 
 
-def build_pool(pool: Pool | None) -> nn.Module:
+@dataclass(frozen=True)
+class Spread:
+    """Settings of the way from few places to many: the nearest of the source's for each.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of the maps that arrive. Units without a place arrive everywhere.
+    """
+
+    rows: int
+    columns: int
+
+    def build(self) -> nn.Module:
+        """Return the module."""
+        return SpreadMaps(self.rows, self.columns)
+
+
+class SpreadMaps(nn.Module):
+    """Enlarge maps by repetition of their nearest places; see `Spread`."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.size = (rows, columns)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Return (batch, channels, rows, columns) for (batch, channels[, ...])."""
+        maps = activations if activations.ndim == 4 else activations[:, :, None, None]
+        return functional.interpolate(maps, self.size, mode="nearest")
+
+    def extra_repr(self) -> str:
+        """Name the size."""
+        return f"{self.size}"
+
+
+def build_pool(pool: Pool | Spread | None) -> nn.Module:
     """Return the module of a pooling step, the identity where there is none."""
     return nn.Identity() if pool is None else pool.build()
 
@@ -176,8 +211,10 @@ class Connection(nn.Module):
     source, target : str
         Names of the areas; the source "image" is the network's input.
     op : Convolution, LocallyConnected or FullyConnected
-    pool_in, pool_out : Pool, optional
-        Before and after `op`.
+    pool_in : Pool, optional
+        Before `op`.
+    pool_out : Pool or Spread, optional
+        After it.
     delay : {0, 1}
         Steps that a signal takes.
     """
@@ -189,7 +226,7 @@ class Connection(nn.Module):
         *,
         op: Operation,
         pool_in: Pool | None = None,
-        pool_out: Pool | None = None,
+        pool_out: Pool | Spread | None = None,
         delay: int = 0,
     ) -> None:
         super().__init__()

@@ -1,26 +1,28 @@
-"""Settings of convolutional networks, and the ready-made ones."""
+"""Settings of convolutional networks, from feedforward to recurrent."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, cast
 
 import torch
-from torch import Tensor
 
 from brainscore_lite.networks.areas import Area, AreaModule, Dense, weight_gain
-from brainscore_lite.networks.connections import (
-    IMAGE,
-    Connection,
-    Convolution,
-    FullyConnected,
-    LocallyConnected,
-    Operation,
-    Pool,
-    build_pool,
-    initialise,
+from brainscore_lite.networks.connections import IMAGE, Connection, Pool, initialise
+from brainscore_lite.networks.costs import Costs, costs
+from brainscore_lite.networks.joining import (
+    bottom_up_connection,
+    feedback_connection,
+    lateral_connection,
+    lateral_kernel,
+    passed,
+    skip_connection,
 )
+from brainscore_lite.networks.matching import matched
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
+from brainscore_lite.networks.wiring import first_steps
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
 
@@ -33,7 +35,13 @@ class ConvNet:
     """Settings of a network of areas, from feedforward to recurrent.
 
     Areas are joined from below to above, and a dense readout without activation follows the last.
-    This version builds feedforward networks of one step.
+    Lateral connections join an area with itself, feedback connections lead to an area from one
+    above; "recurrent" means either. With B, L and T for bottom-up, lateral and top-down weights,
+
+        h_{t,l} = phi(N(B_l * pool(h_{t,l-1}) + L_l * h_{t-1,l} + up(T_l * h_{t-1,l+1}) + b_l))
+
+    so that B, BL, BT and BLT (Spoerer et al. 2017) are one setting with two flags. Networks built
+    from equal generators have equal bottom-up weights, whatever their other connections.
 
     Parameters
     ----------
@@ -46,19 +54,25 @@ class ConvNet:
     in_channels : {1, 3}
         Gray or colour input.
     lateral : bool
-        Whether each convolutional area is connected with itself.
+        Whether each area is connected with itself. Of an area of several convolutions the last is.
     feedback : bool or tuple of (source, target)
-        Connections from above: none, between neighbours, or those named.
+        Connections from above: none, between neighbours, or those named, as in (("IT", "V1"),).
+        The kernel is as large as the bottom-up kernel of the target; the maps of the source are
+        convolved and then enlarged to those of the target.
+    skip : tuple of (source, target)
+        Bottom-up connections that leave out the areas between, as in (("V1", "V4"),), with the
+        kernel of the target.
     n_steps : int
-        Steps that the network runs on an image.
+        Steps that the network runs on an image. Lateral and feedback signals take one step.
     unroll : {"engineering", "biological"}
-        Whether a bottom-up signal passes all areas within a step, or one connection per step.
+        Whether a bottom-up signal passes all areas within a step, or takes a step from area to
+        area; the readout reads the last area at the same step.
     combine : {"add", "gain"}
-        How lateral and feedback input join the bottom-up input: b + m, or b (1 + tanh m).
+        How lateral and feedback input m join the bottom-up input b: b + m, or b (1 + tanh m).
     readout : {"step", "cumulative"}
         Logits of each step, or their running sum.
     tau : float
-        Time constant of an area in steps: h_t = h_{t-1} + (new - h_{t-1}) / tau.
+        Time constant of an area in steps, from a state of 0: h_t = h_{t-1} + (new - h_{t-1}) / tau.
     readout_pool : Pool, optional
         Applied to the last area's maps before they are flattened for the readout.
     preprocessing : Preprocessing, optional
@@ -70,6 +84,24 @@ class ConvNet:
         Factor on the initial weights. Below 1 for rules whose areas drive each other until they
         settle, such as equilibrium propagation.
     name : str
+
+    Raises
+    ------
+    ContractError
+        If settings contradict each other; the message names them.
+
+    References
+    ----------
+    Spoerer, McClure & Kriegeskorte (2017), doi:10.3389/fpsyg.2017.01551; Liao & Poggio (2016),
+    arXiv:1604.03640; Nayebi et al. (2018), arXiv:1807.00053.
+
+    Examples
+    --------
+    >>> areas = (Area("V1", 16), Area("V4", 16, pool_in=Pool()), Area("IT", 16, pool_in=Pool()))
+    >>> feedforward = ConvNet(areas=areas, n_classes=10, image_size=32)
+    >>> recurrent = replace(feedforward, lateral=True, feedback=True, n_steps=4)
+    >>> recurrent.build(torch.Generator().manual_seed(0)).feedback
+    ('V4->V1', 'IT->V4')
     """
 
     areas: tuple[Area | Dense, ...]
@@ -78,6 +110,7 @@ class ConvNet:
     in_channels: int = 3
     lateral: bool = False
     feedback: bool | tuple[tuple[str, str], ...] = False
+    skip: tuple[tuple[str, str], ...] = ()
     n_steps: int = 1
     unroll: Literal["engineering", "biological"] = "engineering"
     combine: Literal["add", "gain"] = "add"
@@ -108,6 +141,7 @@ class ConvNet:
                 f"Network '{self.name}' has initial_gain={self.initial_gain}; it must be a "
                 "positive number."
             )
+        self._check_recurrence()
         eye = self.eye
         if (eye.size, eye.n_channels) != (self.image_size, self.in_channels):
             raise ContractError(
@@ -150,64 +184,142 @@ class ConvNet:
         Raises
         ------
         ContractError
-            If the settings ask for what this version does not build, or an area's input is
-            smaller than its kernel or pooling.
+            If an area's input is smaller than its kernel or pooling, or no signal reaches the
+            readout within `n_steps`.
         """
-        self._check_feedforward()
-        areas: list[AreaModule] = []
+        network = self.wired()
+        activations = {area.name: area.activation for area in self.single_areas}
+        for connection in cast(Iterable[Connection], network.connections.values()):
+            gain = self.initial_gain * weight_gain(activations[connection.target])
+            initialise(connection.op, generator, gain=gain)
+        return network
+
+    def costs(self) -> Costs:
+        """Count the parameters and the operations for an image, without building the weights."""
+        with torch.device("meta"):
+            return costs(self.wired())
+
+    def wired(self) -> Network:
+        """Build the network with weights of 0."""
         connections: list[Connection] = []
         source = IMAGE
         maps = torch.zeros(1, self.in_channels, self.image_size, self.image_size)
+        shapes: dict[str, tuple[int, ...]] = {}
+        ends = [area.name for area in self.areas]
         for settings in self.single_areas:
-            connection = _bottom_up(source, settings, tuple(maps.shape[1:]), name=self.name)
-            gain = self.initial_gain * weight_gain(settings.activation)
-            initialise(connection.op, generator, gain=gain)
-            maps = _passed(connection, maps, name=self.name)
-            areas.append(AreaModule(settings))
+            between = source in ends and settings.name != READOUT
+            connection = bottom_up_connection(
+                source, settings, tuple(maps.shape[1:]), name=self.name
+            )
+            connection.delay = self._delay if between else 0
+            maps = passed(connection, maps, name=self.name)
+            shapes[settings.name] = tuple(maps.shape[1:])
             connections.append(connection)
             source = settings.name
+        by_name = {area.name: area for area in self.areas}
+        for source, target in self.skip:
+            skipping = skip_connection(source, by_name[target], shapes, name=self.name)
+            skipping.delay = self._delay
+            connections.append(skipping)
+        if self.lateral:
+            connections += [lateral_connection(area, shapes[area.name]) for area in self.areas]
+        connections += [
+            feedback_connection(source, by_name[target], shapes)
+            for source, target in self.feedback_edges
+        ]
+        return self._joined(connections)
+
+    @property
+    def _delay(self) -> int:
+        """Steps that a signal takes from an area to the next."""
+        return int(self.unroll == "biological")
+
+    def _joined(self, connections: list[Connection]) -> Network:
+        incoming: dict[str, list[Connection]] = {area.name: [] for area in self.single_areas}
+        for connection in connections:
+            incoming[connection.target].append(connection)
+        first = first_steps(incoming)
+        if first[READOUT] >= self.n_steps:
+            raise ContractError(
+                f"Network '{self.name}' runs n_steps={self.n_steps}, but unroll='biological' needs "
+                f"{first[READOUT] + 1} until a signal reaches the readout. Give it more steps."
+            )
+        areas = [
+            AreaModule(area, n_steps=self.n_steps - first[area.name], combine=self.combine)
+            for area in self.single_areas
+        ]
         return Network(
             self.name,
             areas,
             connections=connections,
             preprocessing=self.eye,
             field_degrees=self.field_degrees,
+            n_steps=self.n_steps,
+            tau=self.tau,
+            cumulative=self.readout == "cumulative",
         )
+
+    @property
+    def feedback_edges(self) -> tuple[tuple[str, str], ...]:
+        """Feedback connections as (source, target), from the lowest source upwards."""
+        if not isinstance(self.feedback, bool):
+            return self.feedback
+        names = [area.name for area in self.areas]
+        return tuple((above, below) for below, above in pairwise(names)) if self.feedback else ()
 
     def matched(self, control: Literal["depth", "width", "kernel"]) -> "ConvNet":
         """Return the feedforward control with as many parameters as this recurrent network.
 
-        Raises
-        ------
-        ContractError
-            If the network has no lateral or feedback connections: there is nothing to match.
+        See `brainscore_lite.networks.matching.matched`.
         """
-        if not self.lateral and not self.feedback:
-            raise ContractError(
-                f"Network '{self.name}' is feedforward: it has no lateral or feedback parameters "
-                f"that a control of equal {control} could match. It is its own control."
-            )
-        raise ContractError(
-            f"Network '{self.name}' is recurrent, and this version builds feedforward networks "
-            "only; matched controls come with recurrent networks."
-        )
+        return matched(self, control)
 
-    def _check_feedforward(self) -> None:
-        asked = {
-            "lateral=True": self.lateral,
-            "feedback": self.feedback,
-            f"n_steps={self.n_steps}": self.n_steps != 1,
-            "unroll='biological'": self.unroll != "engineering",
-            "combine='gain'": self.combine != "add",
-            "readout='cumulative'": self.readout != "step",
-            f"tau={self.tau}": self.tau != 1,
-        }
-        wanted = [setting for setting, asked_for in asked.items() if asked_for]
-        if wanted:
+    def _check_recurrence(self) -> None:
+        self._check_edges(self.feedback_edges, "feedback", "an area to one below it", nearest=1)
+        self._check_edges(self.skip, "skip", "an area to one at least two above it", nearest=-2)
+        if self.skip and self.combine == "gain":
             raise ContractError(
-                f"Network '{self.name}' asks for {', '.join(wanted)}, but this version builds "
-                "feedforward networks of one step only. Leave recurrent settings at their defaults."
+                f"Network '{self.name}' has skip connections and combine='gain', by which all but "
+                "one input of an area modulate. Use combine='add'."
             )
+        if (self.lateral or self.feedback_edges) and self.n_steps < 2:
+            raise ContractError(
+                f"Network '{self.name}' has lateral or feedback connections, but "
+                f"n_steps={self.n_steps}: their signals arrive from the second step on. Give it at "
+                "least 2 steps."
+            )
+        choices = {
+            "unroll": ("engineering", "biological"),
+            "combine": ("add", "gain"),
+            "readout": ("step", "cumulative"),
+        }
+        for setting, known in choices.items():
+            if getattr(self, setting) not in known:
+                raise ContractError(
+                    f"Network '{self.name}' has {setting}='{getattr(self, setting)}', which is "
+                    f"unknown. Choose one of: {', '.join(known)}."
+                )
+        even = [area.name for area in self.areas if self.lateral and not lateral_kernel(area) % 2]
+        if even:
+            raise ContractError(
+                f"Area '{even[0]}' of network '{self.name}' has an even lateral kernel, which has "
+                "no middle. Set lateral_kernel to an odd number."
+            )
+
+    def _check_edges(
+        self, edges: tuple[tuple[str, str], ...], setting: str, rule: str, *, nearest: int
+    ) -> None:
+        """Refuse edges between unknown areas, repeated ones, and those that lead elsewhere."""
+        place = {area.name: index for index, area in enumerate(self.areas)}
+        for source, target in edges:
+            known = source in place and target in place
+            ends = place.get(source, 0) - place.get(target, 0)
+            right = ends >= nearest if nearest > 0 else ends <= nearest
+            if not known or not right or edges.count((source, target)) > 1:
+                raise ContractError(
+                    f"Network '{self.name}' asks for {setting} from '{source}' to '{target}'; it "
+                    f"leads, once, from {rule}. The areas are, from below: {', '.join(place)}."
+                )
 
 
 def _single_areas(area: Area) -> list[Area | Dense]:
@@ -218,47 +330,3 @@ def _single_areas(area: Area) -> list[Area | Dense]:
     inner = replace(area, depth=1, stride=1, padding=None, pool_in=None, pool_out=None)
     middle = [replace(inner, name=f"{area.name}_{i}") for i in range(2, area.depth)]
     return [first, *middle, replace(inner, pool_out=area.pool_out)]
-
-
-def _bottom_up(
-    source: str, target: Area | Dense, shape: tuple[int, ...], *, name: str
-) -> Connection:
-    pool_out: Pool | None = None
-    if isinstance(target, Area):
-        op: Operation = _window_operation(target, shape, name=name)
-        pool_out = target.pool_out
-    else:
-        maps = torch.zeros(1, *shape)
-        pooled = _attempt(build_pool(target.pool_in), maps, target.name, name=name)
-        op = FullyConnected((target.units, pooled.numel()))
-    return Connection(source, target.name, op=op, pool_in=target.pool_in, pool_out=pool_out)
-
-
-def _window_operation(
-    target: Area, shape: tuple[int, ...], *, name: str
-) -> Convolution | LocallyConnected:
-    kernel = target.kernel
-    padding = kernel // 2 if target.padding is None else target.padding
-    kernels = (target.channels, shape[0], kernel, kernel)
-    convolution = Convolution(kernels, stride=target.stride, padding=padding)
-    if target.shared:
-        return convolution
-    pooled = _attempt(build_pool(target.pool_in), torch.zeros(1, *shape), target.name, name=name)
-    with torch.no_grad():
-        rows, columns = _attempt(convolution, pooled, target.name, name=name).shape[2:]
-    return LocallyConnected((rows, columns), kernels, stride=target.stride, padding=padding)
-
-
-def _passed(connection: Connection, maps: Tensor, *, name: str) -> Tensor:
-    with torch.no_grad():
-        return _attempt(connection, maps, connection.target, name=name)
-
-
-def _attempt(module: torch.nn.Module, maps: Tensor, area: str, *, name: str) -> Tensor:
-    try:
-        return module(maps)
-    except RuntimeError as error:
-        raise ContractError(
-            f"Area '{area}' of network '{name}' cannot take an input of shape "
-            f"{tuple(maps.shape[1:])}: {error}. Use a larger image, or smaller kernels and pooling."
-        ) from error

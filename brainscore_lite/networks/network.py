@@ -1,11 +1,13 @@
 """A network of areas and named connections, run step by step."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from brainscore_lite.networks.areas import AreaModule
 from brainscore_lite.networks.connections import IMAGE, Connection
@@ -16,6 +18,7 @@ from brainscore_lite.networks.model import (
     device_of,
     evaluation_mode,
 )
+from brainscore_lite.networks.wiring import check_steps, check_wiring, first_steps
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
 
@@ -55,12 +58,23 @@ class Network(nn.Module):
         Visual field that the input spans, in degrees of visual angle.
     n_steps : int
         Steps that the network runs.
+    tau : float
+        Time constant of the areas in steps, from a state of 0: h_t = h_{t-1} + (new - h_{t-1}) /
+        tau. The readout has none.
+    cumulative : bool
+        Whether the readout is the running sum of what each step gives.
+
+    Attributes
+    ----------
+    recomputes : bool
+        Whether to keep only the states between steps for the backward pass, and compute the rest
+        of each step again there: less memory, more time, the same numbers. False at first.
 
     Raises
     ------
     ContractError
-        If the connections do not fit the areas, the last area is not the readout, or there are no
-        steps.
+        If the connections do not fit the areas, the last area is not the readout, there are no
+        steps, or `tau` is below 1.
     """
 
     def __init__(
@@ -72,21 +86,40 @@ class Network(nn.Module):
         preprocessing: Preprocessing,
         field_degrees: float | None = None,
         n_steps: int = 1,
+        tau: float = 1.0,
+        cumulative: bool = False,
     ) -> None:
         super().__init__()
-        _check_wiring([area.name for area in areas], connections)
-        _check_steps(name, [area.name for area in areas], n_steps=n_steps)
+        check_wiring([area.name for area in areas], connections)
+        check_steps(name, [area.name for area in areas], n_steps=n_steps, tau=tau)
         self.name = name
         self.areas = nn.ModuleDict({area.name: area for area in areas})
         self.connections = nn.ModuleDict({each.name: each for each in connections})
         self.preprocessing = preprocessing
         self.field_degrees = field_degrees
         self.n_steps = n_steps
+        self.tau = tau
+        self.cumulative = cumulative
+        self.recomputes = False
         self._gains: dict[str, float] = {}
         self._incoming = {
             area.name: tuple(each for each in connections if each.target == area.name)
             for area in areas
         }
+        self._first_steps = first_steps(self._incoming)
+
+    @property
+    def lateral(self) -> tuple[str, ...]:
+        """Names of the connections of areas with themselves."""
+        joined = cast(Iterable[Connection], self.connections.values())
+        return tuple(each.name for each in joined if each.source == each.target)
+
+    @property
+    def feedback(self) -> tuple[str, ...]:
+        """Names of the connections to an area from one above it."""
+        place = {name: index for index, name in enumerate((IMAGE, *self.areas))}
+        joined = cast(Iterable[Connection], self.connections.values())
+        return tuple(each.name for each in joined if place[each.source] > place[each.target])
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -117,6 +150,11 @@ class Network(nn.Module):
             for activations in self.run(blank):
                 last = activations
         return {area: tuple(last[area].shape[1:]) for area in self.areas if area in last}
+
+    def area_at(self, node: "Node") -> AreaModule:
+        """Return an area as it is at a step: with the norms of that step, where it has such."""
+        area = cast(AreaModule, self.areas[node.area])
+        return area.at(node.step - self._first_steps[node.area])
 
     def gain(self, connection: str) -> float:
         """Return the factor on a connection by its name: 1, except within `lesioned`."""
@@ -206,23 +244,69 @@ class Network(nn.Module):
         dict of str to Tensor
             The areas that a signal has reached, and "image".
         """
-        carry = carry or _carried
-        answer = answer or _answered
         image = self.entering(images)
+        still = {} if carry else self._still_drives(image)
+        advance = partial(
+            self._advance,
+            carry=carry or partial(_carried, still=still),
+            answer=answer or _answered,
+        )
         before: dict[str, Tensor] = {}
-        for _ in range(self.n_steps):
-            now = {IMAGE: image}
-            for area, incoming in self._incoming.items():
-                arriving = []
-                for connection in incoming:
-                    sources = before if connection.delay else now
-                    if connection.source in sources:
-                        gain = self.gain(connection.name)
-                        arriving.append(carry(connection, sources[connection.source], gain))
-                if arriving:
-                    now[area] = answer(cast(AreaModule, self.areas[area]), arriving)
+        for step in range(self.n_steps):
+            if self.recomputes and torch.is_grad_enabled():
+                now = checkpoint(
+                    advance,
+                    image,
+                    before,
+                    step,
+                    use_reentrant=False,
+                    context_fn=lambda: (nullcontext(), _statistics_put_back(self)),
+                )
+            else:
+                now = advance(image, before, step)
             yield now
             before = now
+
+    def _advance(
+        self,
+        image: Tensor,
+        before: Mapping[str, Tensor],
+        step: int,
+        *,
+        carry: Carry,
+        answer: Answer,
+    ) -> dict[str, Tensor]:
+        now = {IMAGE: image}
+        for area, incoming in self._incoming.items():
+            arriving = []
+            for connection in incoming:
+                sources = before if connection.delay else now
+                if connection.source in sources:
+                    gain = self.gain(connection.name)
+                    arriving.append(carry(connection, sources[connection.source], gain))
+            if arriving:
+                new = answer(self.area_at(Node(area, step)), arriving)
+                now[area] = self._kept(area, new, before.get(area))
+        return now
+
+    def _kept(self, area: str, new: Tensor, before: Tensor | None) -> Tensor:
+        """Join what an area answers now with what it keeps of its state before."""
+        if area == READOUT:
+            return new + before if self.cumulative and before is not None else new
+        if self.tau == 1.0:
+            return new
+        return new / self.tau if before is None else before + (new - before) / self.tau
+
+    def _still_drives(self, image: Tensor) -> dict[str, Tensor]:
+        """Return what arrives from the image, by connection: the same at all steps."""
+        if self.n_steps == 1:
+            return {}
+        joined = cast(Iterable[Connection], self.connections.values())
+        return {
+            each.name: each(image, gain=self.gain(each.name))
+            for each in joined
+            if each.source == IMAGE
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the readout at the last step.
@@ -260,7 +344,11 @@ class Network(nn.Module):
             )
 
 
-def _carried(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+def _carried(
+    connection: Connection, activations: Tensor, gain: float, *, still: Mapping[str, Tensor]
+) -> Tensor:
+    if connection.name in still:
+        return still[connection.name]
     return connection(activations, gain=gain)
 
 
@@ -268,42 +356,12 @@ def _answered(area: AreaModule, arriving: Sequence[Tensor]) -> Tensor:
     return area(arriving)
 
 
-def _check_wiring(areas: Sequence[str], connections: Sequence[Connection]) -> None:
-    if len(set(areas)) < len(areas):
-        raise ContractError(f"Two areas have the same name: {list(areas)}. Give each its own.")
-    bad = [name for name in areas if "." in name or name == IMAGE]
-    if bad:
-        raise ContractError(f"An area cannot be named '{bad[0]}': no dots, and not '{IMAGE}'.")
-    place = {IMAGE: -1, **{name: index for index, name in enumerate(areas)}}
-    names = [connection.name for connection in connections]
-    for connection in connections:
-        if names.count(connection.name) > 1:
-            raise ContractError(
-                f"Two connections are called '{connection.name}', but areas are joined by at most "
-                "one in each direction. Leave one of them out."
-            )
-        if connection.delay not in (0, 1):
-            raise ContractError(
-                f"Connection '{connection.name}' has delay={connection.delay}; a signal takes 0 "
-                "steps or 1. Give it delay=0 or delay=1."
-            )
-        missing = [end for end in (connection.source, connection.target) if end not in place]
-        if missing:
-            raise ContractError(
-                f"Connection '{connection.name}' names an area that does not exist: '{missing[0]}'."
-                f" The areas are: {', '.join(areas)}."
-            )
-        if connection.delay == 0 and place[connection.source] >= place[connection.target]:
-            raise ContractError(
-                f"Connection '{connection.name}' leads back without delay. Give it delay=1."
-            )
-
-
-def _check_steps(name: str, areas: Sequence[str], *, n_steps: int) -> None:
-    if not areas or areas[-1] != READOUT:
-        raise ContractError(
-            f"Network '{name}' has the areas {list(areas)}, but the last must be the readout. Add "
-            f"Dense('{READOUT}', n_classes, activation='identity')."
-        )
-    if n_steps < 1:
-        raise ContractError(f"Network '{name}' has n_steps={n_steps}; it must run at least 1.")
+@contextmanager
+def _statistics_put_back(module: nn.Module) -> Iterator[None]:
+    """Put the running statistics of norms back to what they were when the context began."""
+    found = {buffer: buffer.clone() for buffer in module.buffers()}
+    try:
+        yield
+    finally:
+        for buffer, before in found.items():
+            buffer.copy_(before)

@@ -91,34 +91,6 @@ def test_gray_networks_see_luminance() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"lateral": True}, "lateral=True"),
-        ({"feedback": (("IT", "V1"),)}, "feedback"),
-        ({"n_steps": 4}, "n_steps=4"),
-        ({"unroll": "biological"}, "unroll='biological'"),
-        ({"combine": "gain"}, "combine='gain'"),
-        ({"readout": "cumulative"}, "readout='cumulative'"),
-        ({"tau": 2.0}, r"tau=2\.0"),
-    ],
-)
-def test_recurrent_settings_are_refused_at_build(changes: dict, sentence: str) -> None:
-    settings = dataclasses.replace(TINY, **changes)
-    with pytest.raises(ContractError, match=f"asks for {sentence}, but this version builds feedf"):
-        settings.build(torch_generator(0))
-
-
-def test_a_feedforward_network_has_nothing_to_match() -> None:
-    with pytest.raises(ContractError, match=r"'tiny' is feedforward.*It is its own control"):
-        TINY.matched("depth")
-
-
-def test_matched_controls_of_recurrent_networks_are_not_built() -> None:
-    with pytest.raises(ContractError, match="'tiny' is recurrent, and this version builds feedf"):
-        dataclasses.replace(TINY, lateral=True).matched("width")
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
         ({"areas": ()}, "has no areas"),
         ({"in_channels": 2}, "has in_channels=2"),
         ({"areas": (Dense("IT", 2), Area("V1", 4))}, "a convolutional area above a dense one"),

@@ -35,7 +35,7 @@ from brainscore_lite.learning_rules.support import (
     support,
     untrainable,
 )
-from brainscore_lite.networks.areas import Area
+from brainscore_lite.networks.areas import BATCH_NORMS, Area
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -132,7 +132,7 @@ class RestrictedBoltzmannMachine:
                 architecture, {"sigmoid"}, why="a hidden unit's response is its probability to be 1"
             ),
             normalised_by(
-                architecture, {"batch", "layer"}, why="a hidden unit's probability has no norm"
+                architecture, {*BATCH_NORMS, "layer"}, why="a hidden unit's probability has no norm"
             ),
         )
 

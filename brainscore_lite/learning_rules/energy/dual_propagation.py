@@ -30,6 +30,8 @@ from brainscore_lite.learning_rules.settings import check_positive, check_shares
 from brainscore_lite.learning_rules.support import (
     activated_otherwise,
     differentiable_graph,
+    joined_by_gain,
+    keeps_state,
     normalised_by,
 )
 from brainscore_lite.networks.areas import CONVOLUTIONAL_NORMS, DENSE_NORMS, AreaModule
@@ -129,6 +131,8 @@ class DualPropagation:
             architecture,
             normalised_by(architecture, NORMS, why=_OWN_DRIVE),
             activated_otherwise(architecture, ELEMENTWISE, why=_OWN_DRIVE),
+            joined_by_gain(architecture, why="the rule takes the inputs of an area as a sum"),
+            keeps_state(architecture, why="the rule sets each state from what arrives alone"),
         )
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:

@@ -22,6 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
 from brainscore_lite.learning_rules.settings import check_counts, check_not_negative, check_positive
 from brainscore_lite.learning_rules.stages import Stage
 from brainscore_lite.learning_rules.support import normalised_by, trained_black_box
+from brainscore_lite.networks.areas import BATCH_NORMS
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -96,7 +97,7 @@ class LatentPredictiveLearning:
             architecture,
             trained_black_box(architecture),
             normalised_by(
-                architecture, {"batch"}, why="it would fix the variance that the rule must keep"
+                architecture, BATCH_NORMS, why="it would fix the variance that the rule must keep"
             ),
         )
 

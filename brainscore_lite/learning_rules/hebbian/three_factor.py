@@ -135,7 +135,8 @@ class _RewardModulatedHebbEstimator(Estimator):
 
         with torch.enable_grad():
             for activations in self.network.run(batch.images, answer=answer):
-                scores = activations[READOUT]
+                last = activations
+        scores = last[READOUT]
         rewards = self._rewards(scores, labels)
         surprise = self.surprise(rewards)
         changes = [

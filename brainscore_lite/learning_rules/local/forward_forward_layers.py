@@ -21,7 +21,7 @@ from brainscore_lite.learning_rules.support import (
     trained_black_box,
     untrainable,
 )
-from brainscore_lite.networks.areas import BOUNDED_ACTIVATIONS, Area
+from brainscore_lite.networks.areas import BATCH_NORMS, BOUNDED_ACTIVATIONS, Area
 from brainscore_lite.networks.connections import Connection, FullyConnected
 from brainscore_lite.networks.model import READOUT, Step, check_layers, device_of, evaluation_mode
 from brainscore_lite.networks.network import Network
@@ -41,7 +41,7 @@ def supports_goodness(architecture: Any, *findings: str) -> Support:
         trained_black_box(architecture),
         normalised_by(
             architecture,
-            {"batch"},
+            BATCH_NORMS,
             why="statistics of the batch mix real and false examples",
         ),
         _length_fixed(architecture),

@@ -28,6 +28,7 @@ from brainscore_lite.learning_rules.perturbation.noise_on_drives import (
     write_products,
 )
 from brainscore_lite.learning_rules.settings import check_choices, check_counts, check_positive
+from brainscore_lite.networks.areas import BATCH_NORMS
 from brainscore_lite.networks.network import Network
 
 BASELINES = ("example", "batch", "none")
@@ -170,15 +171,21 @@ class _NodePerturbationEstimator(Estimator):
 
 def learnt_by_noise_on_drives(architecture: Any) -> str:
     """Find what noise on drives cannot train."""
-    return support.normalised_by(
-        architecture,
-        {"batch"},
-        why="statistics of the batch make the loss of an example depend on the noise of others",
-    ) or support.normalised_by(
-        architecture,
-        {"group", "layer"},
-        why="its learnt factors lie above the drive, so that noise on the drive teaches them "
-        "nothing",
+    return (
+        support.normalised_by(
+            architecture,
+            BATCH_NORMS,
+            why="statistics of the batch make the loss of an example depend on the noise of others",
+        )
+        or support.normalised_by(
+            architecture,
+            {"group", "layer"},
+            why="its learnt factors lie above the drive, so that noise on the drive teaches them "
+            "nothing",
+        )
+        or support.keeps_state(
+            architecture, why="the rule compares what noise does at a step with that step alone"
+        )
     )
 
 

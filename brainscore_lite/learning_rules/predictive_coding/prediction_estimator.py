@@ -22,7 +22,12 @@ from brainscore_lite.learning_rules.output_losses import (
 )
 from brainscore_lite.learning_rules.predictive_coding.prediction_graph import PredictionGraph
 from brainscore_lite.learning_rules.settings import check_counts, check_positive, check_shares
-from brainscore_lite.learning_rules.support import differentiable_graph, normalised_by
+from brainscore_lite.learning_rules.support import (
+    differentiable_graph,
+    keeps_state,
+    normalised_by,
+)
+from brainscore_lite.networks.areas import BATCH_NORMS
 from brainscore_lite.networks.network import Network
 
 
@@ -79,7 +84,11 @@ class PredictionEstimator(Estimator):
 def settles_by_example(architecture: Any) -> Support:
     """Say whether values can settle example by example in an architecture."""
     why = "it makes the energy of one example depend on the others in the batch"
-    return differentiable_graph(architecture, normalised_by(architecture, {"batch"}, why=why))
+    return differentiable_graph(
+        architecture,
+        normalised_by(architecture, BATCH_NORMS, why=why),
+        keeps_state(architecture, why="the rule predicts each state from what arrives alone"),
+    )
 
 
 def check_inference(rule: LearningRule) -> None:

@@ -32,6 +32,7 @@ from brainscore_lite.learning_rules.support import (
     support,
     untrainable,
 )
+from brainscore_lite.networks.areas import BATCH_NORMS
 from brainscore_lite.networks.network import Network
 
 FEEDBACK_PHASE = "feedback"
@@ -83,7 +84,7 @@ def supports_targets(architecture: Any) -> Support:
         black_box(architecture),
         normalised_by(
             architecture,
-            {"batch"},
+            BATCH_NORMS,
             why="statistics of the batch would make an example's target depend on the others",
         ),
     )

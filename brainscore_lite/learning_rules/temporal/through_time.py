@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ from brainscore_lite.learning_rules.learning_rule import (
     Support,
     check_support,
 )
-from brainscore_lite.learning_rules.settings import check_counts
+from brainscore_lite.learning_rules.settings import check_choices, check_counts
 from brainscore_lite.learning_rules.support import no_sequence, support
 from brainscore_lite.networks.connections import Connection
 from brainscore_lite.networks.elman import ElmanNetwork
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
+from brainscore_lite.schema import ContractError
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,23 @@ class BackpropThroughTime:
 
     delta_t = phi'(a_t) * (W^T delta_{t+1}),  dW = sum_t delta_t h_{t-1}^T
 
-    The error is that of the readout at the last step. With a horizon of K steps, what arrived
-    before the last K steps counts as given: the sum runs over those K steps only.
+    The error is that of the readout at the last step, or the mean over all steps that have a
+    readout. With a horizon of K steps, what arrived before the last K steps counts as given: the
+    sum runs over those K steps only.
 
     Parameters
     ----------
     horizon : int, optional
         Steps through which errors travel; all by default. With 1, no error travels in time.
+    supervised : {"last", "all"}
+        Cross-entropy of the last step, or its mean over all steps that have a readout (as in Spoerer et al. 2017), which
+        asks a recurrent network for an answer at every step.
 
     Raises
     ------
     ContractError
-        If the horizon is below one step.
+        If the horizon is below one step, or is given together with the mean over steps, for which
+        each step would need a horizon of its own.
 
     References
     ----------
@@ -58,6 +64,7 @@ class BackpropThroughTime:
     """
 
     horizon: int | None = None
+    supervised: Literal["last", "all"] = "last"
 
     family: ClassVar[str] = "temporal"
     citation: ClassVar[str] = (
@@ -70,6 +77,12 @@ class BackpropThroughTime:
     def __post_init__(self) -> None:
         if self.horizon is not None:
             check_counts(self, "horizon")
+        check_choices(self, supervised=("last", "all"))
+        if self.horizon is not None and self.supervised == "all":
+            raise ContractError(
+                "truncated_bptt: horizon counts back from the last step, so supervised='all' has "
+                "no meaning with it. Leave one of them out."
+            )
 
     @property
     def name(self) -> str:
@@ -78,8 +91,9 @@ class BackpropThroughTime:
 
     @property
     def exactness(self) -> Exactness:
-        """Backprop if every step counts."""
-        return "bp" if self.horizon is None else "approximate"
+        """Backprop if errors of the last readout travel through every step."""
+        whole = self.horizon is None and self.supervised == "last"
+        return "bp" if whole else "approximate"
 
     def supports(self, architecture: Any) -> Support:
         """Accept networks that run step by step; one step is the special case of backprop."""
@@ -106,28 +120,50 @@ class _ThroughTimeEstimator(Estimator):
         self.rule = rule
 
     def forward(self, batch: Batch, step: Callable[[], None]) -> StepInfo:
-        """Write the gradient of the mean cross-entropy at the last step."""
+        """Write the gradient of the mean cross-entropy at the last step, or over all steps."""
         labels = labels_of(batch, rule=self.rule.name)
-        scores = self._scores(batch.images)
-        loss = functional.cross_entropy(scores, labels)
+        horizon, n_steps = self.rule.horizon, self.model.n_steps
+        given = 0 if horizon is None else max(n_steps - horizon, 0)
+        scores = self._scores(batch.images, given=given)
+        loss = _mean_loss(scores, labels)
         loss.backward()
-        return StepInfo(loss=loss.item(), n_correct=count_correct(scores, labels))
+        return StepInfo(loss=loss.item(), n_correct=count_correct(scores[-1], labels))
 
-    def _scores(self, images: Tensor) -> Tensor:
-        n_steps = self.model.n_steps
-        given = 0 if self.rule.horizon is None else n_steps - self.rule.horizon
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return the mean cross-entropy over the steps that count; None without labels."""
+        if batch.labels is None:
+            return None
+        return _mean_loss(self._scores(batch.images, given=0), batch.labels)
+
+    def _scores(self, images: Tensor, *, given: int) -> list[Tensor]:
+        """Return the readout at the steps that count, each of shape (batch, n_classes).
+
+        What arrived before the step `given` is cut from the graph.
+        """
+        scores = []
         if isinstance(self.network, ElmanNetwork):
             hidden = self.network.start(len(images))
             for now, row in enumerate(self.network.rows(images)):
                 hidden = self.network.advance(hidden.detach() if now <= given else hidden, row)
-            return self.network.readout(hidden)
+                if self._counts(now):
+                    scores.append(self.network.readout(hidden))
+            return scores
         network, now = cast(Network, self.network), 0
 
         def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
             old = connection.delay > 0 and now <= given
             return connection(activations.detach() if old else activations, gain=gain)
 
-        run = network.run(images, carry=carry)
-        for now in range(n_steps):  # noqa: B007 (read by carry)
-            scores = next(run)
-        return scores[READOUT]
+        run = network.run(images, carry=carry if given else None)
+        for now in range(network.n_steps):
+            activations = next(run)
+            if self._counts(now) and READOUT in activations:
+                scores.append(activations[READOUT])
+        return scores
+
+    def _counts(self, step: int) -> bool:
+        return self.rule.supervised == "all" or step == self.model.n_steps - 1
+
+
+def _mean_loss(scores: Sequence[Tensor], labels: Tensor) -> Tensor:
+    return torch.stack([functional.cross_entropy(each, labels) for each in scores]).mean()

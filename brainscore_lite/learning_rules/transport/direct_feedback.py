@@ -22,7 +22,7 @@ from brainscore_lite.learning_rules.learning_rule import (
     check_support,
 )
 from brainscore_lite.learning_rules.settings import check_positive
-from brainscore_lite.learning_rules.support import differentiable_graph, recurrent
+from brainscore_lite.learning_rules.support import differentiable_graph
 from brainscore_lite.networks.connections import IMAGE, Connection
 from brainscore_lite.networks.model import READOUT
 from brainscore_lite.networks.network import Network
@@ -38,7 +38,9 @@ class DirectFeedbackAlignment:
     delta_l = phi'(a_l) * (B_l e),  e = softmax(a_L) - y,  dW_l = -lr delta_l h_{l-1}^T
 
     Areas learn side by side: no error passes from one to another, and none is computed for the
-    input of an area.
+    input of an area. In a recurrent network every step of an area receives the same error, that of
+    the last readout: dW_l = -lr sum_t delta_{t,l} h_{t-1}^T. An area with a time constant also
+    passes its error back to its own state before.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ class DirectFeedbackAlignment:
 
     References
     ----------
-    Nøkland (2016), arXiv 1609.01596.
+    Nøkland (2016), arXiv 1609.01596; in recurrent networks Han, Park, Ryu & Yoo (2020), arXiv
+    2006.12830.
 
     Examples
     --------
@@ -76,8 +79,8 @@ class DirectFeedbackAlignment:
         check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
-        """Accept any graph of areas that runs in one step."""
-        return _supported(architecture)
+        """Accept any graph of areas."""
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, and draw its feedback weights.
@@ -85,8 +88,8 @@ class DirectFeedbackAlignment:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no feedforward graph of areas, has no trainable weights, or has a
-            stage of unknown derivative.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _DirectFeedbackEstimator(cast(Network, network), generator, rule=self)
@@ -137,8 +140,8 @@ class DirectRandomTargetProjection:
         check_positive(self, "scale")
 
     def supports(self, architecture: Any) -> Support:
-        """Accept any graph of areas that runs in one step."""
-        return _supported(architecture)
+        """Accept any graph of areas."""
+        return differentiable_graph(architecture)
 
     def bind(self, network: nn.Module, generator: torch.Generator) -> Estimator:
         """Join the rule to a network, and draw its feedback weights.
@@ -146,8 +149,8 @@ class DirectRandomTargetProjection:
         Raises
         ------
         UnsupportedNetworkError
-            If the network is no feedforward graph of areas, has no trainable weights, or has a
-            stage of unknown derivative.
+            If the network is no graph of areas, has no trainable weights, or has a stage of
+            unknown derivative.
         """
         check_support(self, network)
         return _TargetProjectionEstimator(cast(Network, network), generator, rule=self)
@@ -233,7 +236,6 @@ def learn_from_broadcast(
     Parameters
     ----------
     network : Network
-        Feedforward.
     batch : Batch
         With labels.
     broadcast : callable
@@ -247,14 +249,21 @@ def learn_from_broadcast(
         If the batch has no labels.
     """
     labels = labels_of(batch, rule=rule)
-    (activations,) = network.run(batch.images, carry=_carry_detached)
-    scores = activations.pop(READOUT)
+    steps = list(network.run(batch.images, carry=_carry_detached))
+    scores = steps[-1][READOUT]
     likelihoods = functional.log_softmax(scores.detach(), dim=1)
     error = likelihoods.exp()
     error[torch.arange(len(labels), device=labels.device), labels] -= 1
     error /= len(labels)
-    learning = {a: each for a, each in activations.items() if a != IMAGE and each.requires_grad}
-    tops, errors = list(learning.values()), [broadcast(a, error, labels) for a in learning]
+    learning = [
+        (area, activations)
+        for step in steps
+        for area, activations in step.items()
+        if area not in (IMAGE, READOUT) and activations.requires_grad
+    ]
+    sent = {area: broadcast(area, error, labels) for area, _ in learning}
+    tops = [activations for _, activations in learning]
+    errors = [sent[area] for area, _ in learning]
     if scores.requires_grad:
         tops, errors = [*tops, scores], [*errors, error]
     torch.autograd.backward(tops, errors)
@@ -268,15 +277,3 @@ def _carry_detached(connection: Connection, activations: Tensor, gain: float) ->
 
 def _channels_first(sent: Tensor) -> Tensor:
     return sent.movedim(-1, 1)
-
-
-def _supported(architecture: Any) -> Support:
-    return differentiable_graph(
-        architecture,
-        recurrent(
-            architecture,
-            why="the rule broadcasts one error to each area of a feedforward pass",
-            instead="Use a feedforward ConvNet, or 'feedback_alignment', which sends errors "
-            "through time.",
-        ),
-    )

@@ -367,7 +367,11 @@ def test_refuses_networks_that_cannot_settle(settings: dict, rule: dict, sentenc
 
 def test_refuses_recurrence_of_the_networks_own_and_foreign_modules() -> None:
     recurrent = ConvNet(
-        areas=(Area("V1", 4, activation="tanh"),), n_classes=2, image_size=8, lateral=True
+        areas=(Area("V1", 4, activation="tanh"),),
+        n_classes=2,
+        image_size=8,
+        lateral=True,
+        n_steps=2,
     )
     reason = EquilibriumPropagation().supports(recurrent).reason
     assert "it is recurrent" in reason

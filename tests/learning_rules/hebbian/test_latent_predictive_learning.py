@@ -182,7 +182,7 @@ def test_asks_for_two_views(given: int | None, views: Tensor) -> None:
 
 def test_refuses_batch_norm_and_recurrence() -> None:
     normed = ConvNet(areas=(Area("V1", 4, post_norm="batch"),), n_classes=2, image_size=8)
-    recurrent = ConvNet(areas=(Area("V1", 4),), n_classes=2, image_size=8, lateral=True)
+    recurrent = ConvNet(areas=(Area("V1", 4),), n_classes=2, image_size=8, lateral=True, n_steps=2)
     rule = LatentPredictiveLearning()
     assert "it would fix the variance that the rule must keep" in rule.supports(normed).reason
     assert "recurrent" in rule.supports(recurrent).reason

@@ -146,7 +146,7 @@ def test_the_readout_needs_labels(seen: Tensor) -> None:
 
 
 def test_refuses_what_is_no_chain() -> None:
-    recurrent = ConvNet(areas=(Area("V1", 4),), n_classes=2, image_size=8, lateral=True)
+    recurrent = ConvNet(areas=(Area("V1", 4),), n_classes=2, image_size=8, lateral=True, n_steps=2)
     for architecture in (recurrent, torch.nn.Linear(2, 2)):
         support = PrincipalComponents().supports(architecture)
         assert not support.ok

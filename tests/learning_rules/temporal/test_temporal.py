@@ -93,6 +93,39 @@ def test_bptt_equals_autograd(name: str, request: pytest.FixtureRequest, toy: Ba
     assert relative_error(found, through_time(network, toy)) < 1e-14
 
 
+@pytest.mark.parametrize("name", ["elman", "lateral"])
+def test_bptt_with_errors_at_all_steps_follows_their_mean(
+    name: str, request: pytest.FixtureRequest, toy: Batch
+) -> None:
+    network, rule = request.getfixturevalue(name), BackpropThroughTime(supervised="all")
+    found = written(rule, network, toy)
+    network.zero_grad()
+    losses = [functional.cross_entropy(step, toy.labels) for step in readouts(network, toy.images)]
+    torch.stack(losses).mean().backward()
+    expected = {name: p.grad.clone() for name, p in network.named_parameters()}
+    assert relative_error(found, expected) < 1e-14
+    assert relative_error(found, through_time(network, toy)) > 1e-3
+    assert rule.exactness == "approximate"
+    angles = alignment(rule.bind(network, torch.Generator()), toy)
+    assert all(cosine == pytest.approx(1, abs=1e-12) for cosine in angles.values())
+
+
+def readouts(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """The readout at every step, written out."""
+    if isinstance(network, Network):
+        return [step["readout"] for step in network.run(images)]
+    hidden, found = network.start(len(images)), []
+    for row in network.rows(images):
+        hidden = network.advance(hidden, row)
+        found.append(network.readout(hidden))
+    return found
+
+
+def test_errors_at_all_steps_have_no_horizon() -> None:
+    with pytest.raises(ContractError, match="horizon counts back from the last step"):
+        BackpropThroughTime(horizon=2, supervised="all")
+
+
 def test_bptt_equals_finite_differences(elman: ElmanNetwork, toy: Batch) -> None:
     found = written(BackpropThroughTime(), elman, toy)
     generator = torch.Generator().manual_seed(3)
