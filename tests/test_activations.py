@@ -1,19 +1,29 @@
 """Recording a model's layers for a stimulus set."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from brainscore_lite.activations import RandomProjection, projected, record
+from brainscore_lite.activations import (
+    RandomProjection,
+    UnitSample,
+    load_activations,
+    projected,
+    record,
+    record_to_file,
+)
 from brainscore_lite.networks import Area, ConvNet, Dense, Pixels, Step, WrappedModel, wrap
 from brainscore_lite.schema import ContractError, check_activations
 from brainscore_lite.seeding import generator, torch_generator
 from brainscore_lite.stimuli import Preprocessing, StimulusSet
+from brainscore_lite.storage import StorageError
 
 NETWORK = ConvNet(
     areas=(Area("V1", 6, norm="batch"), Area("V4", 4, kernel=5), Dense("IT", 12)),
@@ -299,3 +309,104 @@ def test_memory_holds_one_batch_beside_the_result() -> None:
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     record(Pixels(), stimuli(), progress=True)
     assert capsys.readouterr().out == ""
+
+
+# Recurrent networks: the same units at every step, and on disk
+
+RECURRENT = replace(
+    NETWORK, areas=NETWORK.areas[:2], lateral=True, feedback=True, unroll="biological", n_steps=4
+)
+
+
+def test_sampled_units_are_the_same_at_every_step() -> None:
+    network, sample = RECURRENT.build(torch_generator(0)), UnitSample(n_units=50, seed=3)
+    whole = record(network, stimuli())
+    some = record(network, stimuli(), units=sample)
+    assert dict(zip(*np.unique(some.layer.values, return_counts=True), strict=True)) == {
+        "V1": 50, "V4": 50, "readout": 3,
+    }  # fmt: skip
+    for layer in ("V1", "V4"):
+        of_layer = whole.isel(neuroid=whole.layer.values == layer)
+        kept = sample.units(layer, of_layer.sizes["neuroid"])
+        found = some.isel(neuroid=some.layer.values == layer)
+        np.testing.assert_array_equal(found.values, of_layer.values[:, kept])
+        for place in ("channel", "row", "column"):
+            np.testing.assert_array_equal(found[place], of_layer[place][kept])
+    assert not np.array_equal(sample.units("V1", 900), sample.units("V4", 900))
+    assert not np.array_equal(sample.units("V1", 900), UnitSample(50, seed=4).units("V1", 900))
+
+
+def test_a_sample_of_nothing_is_refused() -> None:
+    with pytest.raises(ContractError, match="sample of 0 units keeps nothing"):
+        UnitSample(0)
+
+
+def test_units_are_projected_or_sampled() -> None:
+    with pytest.raises(ContractError, match="Both a projection and a sample of units"):
+        record(Pixels(), stimuli(), projection=RandomProjection(), units=UnitSample())
+
+
+@pytest.mark.parametrize("n_steps", [1, 4])
+def test_a_file_holds_what_memory_would(n_steps: int, tmp_path: Path) -> None:
+    settings = RECURRENT if n_steps > 1 else NETWORK
+    network, file = settings.build(torch_generator(0)), tmp_path / "x.nc"
+    record_to_file(network, stimuli(), file, batch_size=3)
+    found, expected = load_activations(file), record(network, stimuli(), batch_size=3)
+    check_activations(found)
+    assert found.identical(expected)
+
+
+def test_layers_and_steps_of_a_file_are_read_alone(tmp_path: Path) -> None:
+    network, file = RECURRENT.build(torch_generator(0)), tmp_path / "x.nc"
+    record_to_file(network, stimuli(), file)
+    whole = record(network, stimuli())
+    found = load_activations(file, layers=["V4"], steps=[3, 1])
+    assert list(found.step.values) == [3, 1]
+    expected = whole.isel(neuroid=whole.layer.values == "V4", step=[3, 1])
+    np.testing.assert_array_equal(found.values, expected.values)
+    with pytest.raises(ContractError, match=r"has no layer 'V5'. It has: V1, V4, readout"):
+        load_activations(file, layers=["V5"])
+    with pytest.raises(ContractError, match=r"has no step 4. It has: 0, 1, 2, 3"):
+        load_activations(file, steps=[4])
+
+
+def test_half_precision_is_half_the_size_and_right_to_11_bits(tmp_path: Path) -> None:
+    network, sizes = RECURRENT.build(torch_generator(0)), {}
+    for dtype in ("float32", "float16"):
+        record_to_file(network, stimuli(32), tmp_path / dtype, dtype=dtype)
+        sizes[dtype] = (tmp_path / dtype).stat().st_size
+    full, half = (load_activations(tmp_path / dtype) for dtype in sizes)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half.values, full.values, rtol=2**-11, atol=1e-7)
+    saved = sizes["float32"] - sizes["float16"]
+    assert saved == pytest.approx(2 * full.size, rel=0.05)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"reach 100000, beyond the 65504 of float16"):
+        record_to_file(wrapped(Always(1e5)), stimuli(), tmp_path / "x.nc", dtype="float16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_recording_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="for some images and absent"):
+        record_to_file(Stepping(partly=True), stimuli(), tmp_path / "x.nc", batch_size=3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        load_activations(tmp_path / "x.nc")
+    (tmp_path / "x.nc").write_text("text")
+    with pytest.raises(StorageError, match="cannot read .*file signature not found"):
+        load_activations(tmp_path / "x.nc")
+
+
+def test_recording_to_a_file_holds_one_batch_in_memory(tmp_path: Path) -> None:
+    model, images = Pixels(image_size=64), stimuli(200)
+    one_image = 3 * 64 * 64 * 4
+    tracemalloc.start()
+    record_to_file(model, images, tmp_path / "x.nc", batch_size=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * one_image < 200 * one_image

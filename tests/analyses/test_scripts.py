@@ -14,6 +14,7 @@ NEED_RECORDINGS = {
     "02_rules_on_cifar10",
     "05_black_box_stage",
     "07_predictive_coding_on_a_stream",
+    "12_time_courses_of_it",
 }
 
 
