@@ -20,6 +20,12 @@ from brainscore_lite.metrics.behaviour.image_confusions import (
     choice_probabilities,
 )
 from brainscore_lite.metrics.behaviour.object_solution_times import ObjectSolutionTimes
+from brainscore_lite.metrics.behaviour.reaction_times import ReactionTimes
+from brainscore_lite.metrics.behaviour.readout_entropy import (
+    entropy_reaction_times,
+    fit_entropy_threshold,
+    readout_entropy,
+)
 from brainscore_lite.metrics.behaviour.solution_times import (
     compare_solution_times,
     solution_times,
@@ -57,6 +63,11 @@ from brainscore_lite.metrics.regression.linear_predictivity import (
 from brainscore_lite.metrics.regression.one_to_one import OneToOne
 from brainscore_lite.metrics.regression.pls import PLS
 from brainscore_lite.metrics.regression.ridge import Ridge
+from brainscore_lite.metrics.regression.unique_variance import (
+    UniqueVariance,
+    rdm_unique_variance,
+    unique_variance,
+)
 from brainscore_lite.metrics.regression.variance_partitioning import (
     VariancePartitioning,
     variance_partitioning,
@@ -69,6 +80,8 @@ from brainscore_lite.metrics.similarity.eigenspectrum import (
     eigenspectrum,
     power_law,
 )
+from brainscore_lite.metrics.similarity.hierarchy_score import HierarchyScore, hierarchy_score
+from brainscore_lite.metrics.similarity.kernel_analysis import KernelAnalysis, kernel_analysis
 from brainscore_lite.metrics.similarity.shape_metrics import (
     ShapeSimilarity,
     angular_distance,
@@ -86,12 +99,24 @@ from brainscore_lite.metrics.time.cross_temporal_decoding import (
     CrossTemporalDecoding,
     cross_temporal_decoding,
 )
+from brainscore_lite.metrics.time.depth_as_time import depth_as_time
+from brainscore_lite.metrics.time.layer_time_map import (
+    expected_best_score,
+    layer_time_map,
+    layer_time_path,
+)
+from brainscore_lite.metrics.time.phase_predictivity import PhasePredictivity
+from brainscore_lite.metrics.time.representational_dynamics import (
+    RepresentationalDynamics,
+    representational_dynamics,
+)
 from brainscore_lite.metrics.time.span_time import SpanTime, span_time
 from brainscore_lite.metrics.time.step_by_time import (
     at_step_times,
     mass_above_below,
     step_by_time,
 )
+from brainscore_lite.metrics.time.step_times import StepTimes, layers_by_time, step_times
 
 METRICS: dict[str, Metric] = {
     "ridge": LinearPredictivity(regression="ridge"),
@@ -117,20 +142,27 @@ __all__ = [
     "FixedRDM",
     "Fold",
     "Gram",
+    "HierarchyScore",
     "ImageConfusions",
     "InterpolatedRDM",
+    "KernelAnalysis",
     "LeastSquares",
     "LinearPredictivity",
     "Metric",
     "ObjectSolutionTimes",
     "OneToOne",
+    "PhasePredictivity",
     "PrincipalComponents",
+    "ReactionTimes",
+    "RepresentationalDynamics",
     "Ridge",
     "SelectedRDM",
     "ShapeSimilarity",
     "SpanTime",
     "Splits",
+    "StepTimes",
     "UndefinedDissimilarityError",
+    "UniqueVariance",
     "VariancePartitioning",
     "WeightedRDM",
     "angular_distance",
@@ -154,9 +186,18 @@ __all__ = [
     "cross_validate_rdm_model",
     "cross_validated_spectrum",
     "decoding_accuracy",
+    "depth_as_time",
     "eigenspectrum",
+    "entropy_reaction_times",
     "error_consistency",
+    "expected_best_score",
+    "fit_entropy_threshold",
     "gram",
+    "hierarchy_score",
+    "kernel_analysis",
+    "layer_time_map",
+    "layer_time_path",
+    "layers_by_time",
     "linear_cka",
     "linear_predictivity",
     "masking_consistency",
@@ -169,6 +210,9 @@ __all__ = [
     "rbf_cka",
     "rdm",
     "rdm_movie",
+    "rdm_unique_variance",
+    "readout_entropy",
+    "representational_dynamics",
     "shape_bias",
     "shape_distance",
     "shape_similarity",
@@ -176,5 +220,7 @@ __all__ = [
     "solution_times",
     "span_time",
     "step_by_time",
+    "step_times",
+    "unique_variance",
     "variance_partitioning",
 ]

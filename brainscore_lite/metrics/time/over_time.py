@@ -10,6 +10,7 @@ from brainscore_lite.metrics.gram import Gram, gram
 from brainscore_lite.metrics.labels import recorded_responses, source_features
 from brainscore_lite.metrics.regression.fold_fit import Regression
 from brainscore_lite.metrics.regression.linear_predictivity import LinearPredictivity
+from brainscore_lite.metrics.time.changes_over_steps import check_changes
 from brainscore_lite.metrics.time.step_by_time import unreached_layers
 from brainscore_lite.schema import ContractError
 
@@ -115,7 +116,9 @@ def features_at(
     unknown = sorted(set(steps) - set(known))
     if unknown:
         raise ContractError(f"source has no steps {unknown}; it has {known}.")
-    not_reached = dict(zip(known, unreached_layers(source), strict=True))
+    blank = unreached_layers(source)
+    check_changes(source, [position for position, layers in enumerate(blank) if not layers])
+    not_reached = dict(zip(known, blank, strict=True))
     absent = {step: not_reached[step] for step in sorted(set(steps)) if not_reached[step]}
     if absent:
         raise ContractError(

@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from brainscore_lite.metrics.metric import Metric
+from brainscore_lite.metrics.time.changes_over_steps import check_changes
 from brainscore_lite.schema import ContractError, check_activations
 
 
@@ -52,7 +53,7 @@ def step_by_time(
     check_activations(source)
     not_reached = unreached_layers(source)
     reached = [step for step, layers in enumerate(not_reached) if not layers]
-    _check_changes(source, reached)
+    check_changes(source, reached)
     scores = {step: metric(source.isel(step=step, drop=True), target) for step in reached}
     blank = xr.full_like(scores[reached[0]], np.nan)
     steps = source["step"].values if "step" in source.coords else np.arange(len(not_reached))
@@ -210,24 +211,3 @@ def mass_above_below(matrix: ArrayLike | xr.DataArray, *, baseline: float = 0.0)
         above=np.asarray(values[..., later].mean(axis=-1) - baseline),
         below=np.asarray(values[..., later.T].mean(axis=-1) - baseline),
     )
-
-
-def _check_changes(source: xr.DataArray, reached: list[int]) -> None:
-    """Raise unless activations differ between the steps that were reached."""
-    n_steps = source.sizes["step"]
-    if not reached:
-        raise ContractError(
-            f"no signal has reached the layers at any of {n_steps} steps. Record more steps."
-        )
-    values = source.transpose("step", "stimulus", "neuroid").values[reached]
-    if len(reached) == 1 < n_steps:
-        raise ContractError(
-            f"the signal has reached the layers at one of {n_steps} steps only. Record more steps, "
-            f"or score that one: metric(source.isel(step={reached[0]}, drop=True), target)."
-        )
-    if (values == values[:1]).all():
-        raise ContractError(
-            f"activations are the same at all {len(reached)} of {n_steps} steps that were reached: "
-            "a network without dynamics has no steps to compare with time. Score one step per time "
-            "bin: metric(source.isel(step=-1, drop=True), target)."
-        )
