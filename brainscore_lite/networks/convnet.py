@@ -10,7 +10,7 @@ import torch
 
 from brainscore_lite.networks.areas import Area, AreaModule, Dense, weight_gain
 from brainscore_lite.networks.connections import IMAGE, Connection, Pool, initialise
-from brainscore_lite.networks.costs import Costs, costs
+from brainscore_lite.networks.costs import Costs, costs, n_parameters
 from brainscore_lite.networks.joining import (
     bottom_up_connection,
     feedback_connection,
@@ -198,6 +198,12 @@ class ConvNet:
         """Count the parameters and the operations for an image, without building the weights."""
         with torch.device("meta"):
             return costs(self.wired())
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases that receive a gradient; those of norms are not among them."""
+        with torch.device("meta"):
+            return n_parameters(self.wired())
 
     def wired(self) -> Network:
         """Build the network with weights of 0."""

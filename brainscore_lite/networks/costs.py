@@ -51,16 +51,21 @@ def costs(network: Network) -> Costs:
     -------
     Costs
     """
+    _, areas = _on_the_way(network)
+    return Costs(
+        parameters=n_parameters(network),
+        norm_parameters=_n_entries(p for area in areas for p in _norm_parameters(area)),
+        flops=2 * _products(network),
+    )
+
+
+def n_parameters(network: Network) -> int:
+    """Count the weights and biases that receive a gradient; see `Costs`."""
     connections, areas = _on_the_way(network)
     joined = (cast(Connection, network.connections[name]) for name in connections)
     weights = [each.op.weight for each in joined]
     biases = [area.bias for area in areas if area.bias is not None]
-    of_norms = [p for area in areas for p in _norm_parameters(area)]
-    return Costs(
-        parameters=_n_entries(weights + biases),
-        norm_parameters=_n_entries(of_norms),
-        flops=2 * _products(network),
-    )
+    return _n_entries(weights + biases)
 
 
 def _on_the_way(network: Network) -> tuple[list[str], list[AreaModule]]:

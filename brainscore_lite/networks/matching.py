@@ -61,7 +61,7 @@ def matched(network: ConvNet, control: Literal["depth", "width", "kernel"]) -> C
         raise ContractError(
             f"There is no control '{control}'. Choose one of: {', '.join(controls)}."
         )
-    wanted = network.costs().parameters
+    wanted = network.n_parameters
     feedforward = replace(
         network,
         lateral=False,
@@ -74,7 +74,7 @@ def matched(network: ConvNet, control: Literal["depth", "width", "kernel"]) -> C
         name=f"{network.name}_matched_{control}",
     )
     found = controls[control](network, feedforward, wanted)
-    parameters = found.costs().parameters
+    parameters = found.n_parameters
     if abs(parameters / wanted - 1) > TOLERANCE:
         others = [each for each in controls if each != control]
         raise ContractError(
@@ -87,16 +87,16 @@ def matched(network: ConvNet, control: Literal["depth", "width", "kernel"]) -> C
 
 def _deeper(network: ConvNet, feedforward: ConvNet, wanted: int) -> ConvNet:
     """Add what each area's lateral and feedback weights pay for, then step to the nearest."""
-    plain = feedforward.costs().parameters
+    plain = feedforward.n_parameters
 
     def distance(extra: Sequence[int]) -> int:
-        return abs(_deepened(feedforward, extra).costs().parameters - wanted)
+        return abs(_deepened(feedforward, extra).n_parameters - wanted)
 
     places = range(len(network.areas))
     extra = []
     for place, recurrent in enumerate(_recurrent_weights(network)):
         one_more = _deepened(feedforward, [int(each == place) for each in places])
-        extra.append(round(recurrent / (one_more.costs().parameters - plain)))
+        extra.append(round(recurrent / (one_more.n_parameters - plain)))
     while True:
         moved = [
             [n + by * (each == place) for each, n in enumerate(extra)]
@@ -138,16 +138,16 @@ def _wider(network: ConvNet, feedforward: ConvNet, wanted: int) -> ConvNet:
         return replace(feedforward, areas=tuple(_widened(a, factor) for a in feedforward.areas))
 
     narrow, wide = 0.0, 1.0
-    while widened(wide).costs().parameters < wanted:
+    while widened(wide).n_parameters < wanted:
         wide *= 2
     for _ in range(BISECTIONS):
         middle = (narrow + wide) / 2
-        if widened(middle).costs().parameters < wanted:
+        if widened(middle).n_parameters < wanted:
             narrow = middle
         else:
             wide = middle
     both = (widened(narrow), widened(wide))
-    return min(both, key=lambda each: abs(each.costs().parameters - wanted))
+    return min(both, key=lambda each: abs(each.n_parameters - wanted))
 
 
 def _widened(area: Area | Dense, factor: float) -> Area | Dense:

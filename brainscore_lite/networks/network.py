@@ -199,18 +199,33 @@ class Network(nn.Module):
         ContractError
             If a connection is unknown.
         """
+        found = self._gains
+        self.lesion(gains)
+        try:
+            yield
+        finally:
+            self._gains = found
+
+    def lesion(self, gains: Mapping[str, float]) -> None:
+        """Scale named connections from now on; `lesioned` does so for a while.
+
+        Parameters
+        ----------
+        gains : mapping of str to float
+            Factor by connection.
+
+        Raises
+        ------
+        ContractError
+            If a connection is unknown.
+        """
         unknown = [name for name in gains if name not in self.connections]
         if unknown:
             raise ContractError(
                 f"Network '{self.name}' has no connection '{unknown[0]}'. Its connections are: "
                 f"{', '.join(self.connections)}."
             )
-        found = self._gains
-        self._gains = {**found, **gains}
-        try:
-            yield
-        finally:
-            self._gains = found
+        self._gains = {**self._gains, **gains}
 
     def entering(self, images: Tensor) -> Tensor:
         """Check the shape of images and lay them out for the network.
