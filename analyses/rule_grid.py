@@ -21,8 +21,8 @@ import pandas as pd
 from rich.console import Console
 from rule_recipes import Recipe, network, quickened, recipe_digest, recipes
 from rule_tables import read_rows
+from wirings import IMAGES
 
-from brainscore_lite.datasets import load_images
 from brainscore_lite.training import LabelledImages, TrainedModel, fit
 
 HERE = Path(__file__).resolve().parent
@@ -45,7 +45,7 @@ class Experiment:
     name : str
         Of the script and its files.
     recipes, images : str
-        The table of `recipes.toml` and the image set.
+        The table of `recipes.toml` and the key of `IMAGES`.
     cells : callable
         From the recipes and the names asked for (none: all that make sense) to what is trained.
     report : callable
@@ -105,7 +105,7 @@ def run_folder(recipe: Recipe, seed: int) -> Path:
 
 def trained(recipe: Recipe, seed: int, *, images: str, n_images: int | None = None) -> TrainedModel:
     """Train a recipe with a seed, go on where an earlier call stopped, or read the finished run."""
-    loaded: LabelledImages = load_images(images)
+    loaded: LabelledImages = IMAGES[images]()
     return fit(
         network(recipe, seed),
         recipe.learning_rule(),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from wirings import WIRED_NETWORKS
 
 from brainscore_lite.configuration import digest
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
@@ -67,6 +68,7 @@ def _elman(n_units: int) -> Callable[[torch.Generator], nn.Module]:
 #: all rules share: bounded activations, average pooling, no normalisation.
 NETWORKS: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
     **ARCHITECTURES,
+    **WIRED_NETWORKS,
     "matched_v1_it": ConvNet(
         areas=(
             Area("V1", 16, kernel=5, pool_out=_AVERAGED, activation="clipped_relu"),
