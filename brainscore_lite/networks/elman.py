@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import skip_init
 
 from brainscore_lite.networks.model import (
     READOUT,
@@ -16,6 +17,7 @@ from brainscore_lite.networks.model import (
     device_of,
     evaluation_mode,
 )
+from brainscore_lite.networks.stepping import check_images
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
 
@@ -75,7 +77,7 @@ class ElmanNetwork(nn.Module):
         self.recurrent = nn.Parameter(_drawn((n_units, n_units), generator))
         self.input = nn.Parameter(_drawn((n_units, n_inputs), generator))
         self.bias = nn.Parameter(torch.zeros(n_units))
-        self.readout = nn.Linear(n_units, n_classes)
+        self.readout = skip_init(nn.Linear, n_units, n_classes)  # its own draws would be global
         with torch.no_grad():
             self.readout.weight.copy_(_drawn((n_classes, n_units), generator))
             self.readout.bias.zero_()
@@ -111,13 +113,7 @@ class ElmanNetwork(nn.Module):
         ContractError
             If the images have another shape than the preprocessing makes.
         """
-        size = self.image_size
-        expected = (self.preprocessing.n_channels, size, size)
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ContractError(
-                f"Network '{self.name}' takes images of shape (batch, {expected[0]}, {size}, "
-                f"{size}), not {tuple(images.shape)}. Prepare them with its preprocessing."
-            )
+        check_images(images, self.preprocessing, model=self.name)
         return images.permute(2, 0, 1, 3).flatten(2)
 
     def start(self, n_images: int) -> Tensor:

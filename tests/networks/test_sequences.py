@@ -109,7 +109,7 @@ def test_weights_come_from_the_generator_alone(cell: str) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@each_cell
 def test_the_global_random_state_stays_as_it_was(cell: str) -> None:
     before = torch.random.get_rng_state()
     network(cell)
