@@ -30,7 +30,7 @@ from rule_grid import QUICK, RESULTS, run_folder, run_grid
 from rule_recipes import quickened, recipes
 from rule_tables import markdown
 from scipy import stats
-from wirings import DEBRIS, IMAGES, WIRED_NETWORKS, WIRINGS
+from wirings import DEBRIS, IMAGES, WIRINGS, wired_networks
 
 from brainscore_lite.activations import record
 from brainscore_lite.datasets.digit_scenes import DigitDebris, training_images
@@ -125,7 +125,7 @@ def table(steps: pd.DataFrame, pairs: pd.DataFrame) -> str:
     last = steps[steps["step"] == steps.groupby("network")["step"].transform("max")]
     rows = []
     for wiring in WIRINGS:
-        costs = WIRED_NETWORKS[f"digits_{wiring}"].costs()
+        costs = wired_networks()[f"digits_{wiring}"].costs()
         own = last[last["network"] == wiring]
         row = {"network": wiring, "parameters": f"{costs.parameters:,}"}
         row["MFLOP per image"] = f"{costs.flops / 1e6:.1f}"
@@ -164,7 +164,7 @@ def figure(steps: pd.DataFrame, times: pd.DataFrame) -> Figure:
     made, axes = plt.subplots(
         1, 4, figsize=(14, 3.6), layout="constrained", width_ratios=(3, 3, 2, 2)
     )
-    costs = {wiring: WIRED_NETWORKS[f"digits_{wiring}"].costs() for wiring in WIRINGS}
+    costs = {wiring: wired_networks()[f"digits_{wiring}"].costs() for wiring in WIRINGS}
     names = [
         f"{wiring.replace('_', ' ')}\n{each.parameters / 1e3:.1f} k\n{each.flops / 1e6:.1f} MFLOP"
         for wiring, each in costs.items()
@@ -260,7 +260,7 @@ def quick() -> list[pd.DataFrame]:
     models = {}
     for wiring in ("b", "blt"):
         recipe = quickened(recipes("debris")[recipe_name(wiring)])
-        network = WIRED_NETWORKS[recipe.network]
+        network = wired_networks()[recipe.network]
         models[wiring, 0] = fit(
             network, recipe.learning_rule(), images=drawn, config=recipe.config(0)
         )

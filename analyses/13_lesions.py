@@ -25,7 +25,7 @@ import torch
 from matplotlib.figure import Figure
 from rule_grid import QUICK, RESULTS
 from rule_tables import markdown
-from wirings import DEBRIS, IMAGES, WIRED_NETWORKS
+from wirings import DEBRIS, IMAGES, wired_networks
 
 from brainscore_lite.datasets.digit_scenes import training_images
 from brainscore_lite.networks import Model
@@ -95,7 +95,7 @@ def measured() -> pd.DataFrame:
 def quick() -> pd.DataFrame:
     """Lesion an untrained network, on few images."""
     drawn = training_images(DEBRIS, n_train=100, n_test=50)
-    network = WIRED_NETWORKS["digits_blt"].build(torch_generator(0))
+    network = wired_networks()["digits_blt"].build(torch_generator(0))
     return pd.DataFrame(lesioned(network, drawn, 0))
 
 

@@ -24,7 +24,7 @@ from rule_grid import QUICK, RESULTS, run_folder, run_grid
 from rule_recipes import recipes
 from rule_tables import markdown
 from threadpoolctl import threadpool_limits
-from wirings import WIRED_NETWORKS, WIRINGS
+from wirings import WIRINGS, wired_networks
 
 from brainscore_lite.benchmarks import benchmark
 from brainscore_lite.demo import RECORDED, SIMULATED
@@ -80,7 +80,7 @@ def score_missing(file: Path) -> None:
 
 def quick(file: Path) -> None:
     """Score an untrained network against the simulated recording."""
-    model = WIRED_NETWORKS["natural_bl"].build(torch_generator(0, "network"))
+    model = wired_networks()["natural_bl"].build(torch_generator(0, "network"))
     model.n_steps = 2
     rows = scores(model, SIMULATED[3:], n_draws=N_DRAWS_OF_A_TRIAL, layer="IT")
     rows.assign(network="bl", seed=0, test_error=90.0)[[*OWN, *KEPT]].to_csv(file, index=False)
@@ -97,7 +97,7 @@ def table(rows: pd.DataFrame) -> str:
     lines = []
     for wiring in order:
         own = both[both["network"] == wiring]
-        costs = WIRED_NETWORKS[f"natural_{wiring}"].costs()
+        costs = wired_networks()[f"natural_{wiring}"].costs()
         line = {
             "network": wiring,
             "parameters": f"{costs.parameters:,}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from rule_grid import run_folder
 from rule_recipes import recipes
 from torch import nn
-from wirings import CONTROLS, WIRED_NETWORKS, WIRINGS
+from wirings import CONTROLS, WIRINGS, wired_networks
 
 from brainscore_lite.networks import Model
 from brainscore_lite.seeding import torch_generator
@@ -118,4 +118,4 @@ def _read(folder: Path) -> Model:
 
 
 def _made(wiring: str) -> Model:
-    return WIRED_NETWORKS[STEM + wiring].build(torch_generator(0, "network"))
+    return wired_networks()[STEM + wiring].build(torch_generator(0, "network"))

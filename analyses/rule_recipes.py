@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from wirings import WIRED_NETWORKS
+from wirings import wired_networks
 
 from brainscore_lite.configuration import digest
 from brainscore_lite.learning_rules import LEARNING_RULES, LearningRule
@@ -68,7 +68,6 @@ def _elman(n_units: int) -> Callable[[torch.Generator], nn.Module]:
 #: all rules share: bounded activations, average pooling, no normalisation.
 NETWORKS: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
     **ARCHITECTURES,
-    **WIRED_NETWORKS,
     "matched_v1_it": ConvNet(
         areas=(
             Area("V1", 16, kernel=5, pool_out=_AVERAGED, activation="clipped_relu"),
@@ -116,7 +115,7 @@ class Recipe:
         Its key: the rule, or rule@network where a rule is trained on several.
     experiment, rule : str
     network : str
-        A key of `NETWORKS`.
+        A key of `NETWORKS` or of `wired_networks`.
     settings : dict
         Of the rule, where they are not its defaults.
     training : dict
@@ -193,12 +192,16 @@ def quickened(recipe: Recipe) -> Recipe:
 
 def network(recipe: Recipe, seed: int) -> ConvNet | nn.Module:
     """Return the network of a recipe: settings, or a module drawn with the seed."""
-    found = NETWORKS[recipe.network]
+    found = _network(recipe.network)
     return found if isinstance(found, ConvNet) else found(torch_generator(seed, "network"))
+
+
+def _network(name: str) -> ConvNet | Callable[[torch.Generator], nn.Module]:
+    return NETWORKS[name] if name in NETWORKS else wired_networks()[name]
 
 
 def recipe_digest(recipe: Recipe, seed: int) -> str:
     """Hash all that decides a run but the images: network, rule, training and seed."""
-    found = NETWORKS[recipe.network]
+    found = _network(recipe.network)
     kept = found if isinstance(found, ConvNet) else recipe.network
     return digest((kept, recipe.learning_rule(), recipe.config(seed)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal
 
 from brainscore_lite.datasets import load_images
@@ -44,11 +45,13 @@ def _feedforward(name: str, *channels: int, **settings: Any) -> ConvNet:
     return ConvNet(areas=areas, n_classes=10, readout_pool=average, name=name, **settings)
 
 
-#: Three areas for digits of 24 pixels, four for the natural images of CIFAR-10.
-WIRED_NETWORKS = {
-    **wirings(_feedforward("digits", 16, 16, 16, image_size=24, in_channels=1)),
-    **wirings(_feedforward("natural", 16, 32, 64, 64, image_size=32)),
-}
+@cache
+def wired_networks() -> dict[str, ConvNet]:
+    """Return the networks: three areas for digits of 24 pixels, four for images of CIFAR-10."""
+    digits = _feedforward("digits", 16, 16, 16, image_size=24, in_channels=1)
+    natural = _feedforward("natural", 16, 32, 64, 64, image_size=32)
+    return {**wirings(digits), **wirings(natural)}
+
 
 DEBRIS = DigitDebris(n_fragments=6, fragment_size=(5, 7), size=24)
 CLUTTER = DigitClutter(n_digits=3, target="centre", size=24)
