@@ -366,6 +366,8 @@ def test_layers_and_steps_of_a_file_are_read_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.values, expected.values)
     with pytest.raises(ContractError, match=r"has no layer 'V5'. It has: V1, V4, readout"):
         load_activations(file, layers=["V5"])
+    with pytest.raises(ContractError, match=r"has no layer '\(none was named\)'"):
+        load_activations(file, layers=[])
     with pytest.raises(ContractError, match=r"has no step 4. It has: 0, 1, 2, 3"):
         load_activations(file, steps=[4])
 
@@ -398,7 +400,7 @@ def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="does not exist"):
         load_activations(tmp_path / "x.nc")
     (tmp_path / "x.nc").write_text("text")
-    with pytest.raises(StorageError, match="cannot read .*file signature not found"):
+    with pytest.raises(StorageError, match=r"cannot read .*file signature not found"):
         load_activations(tmp_path / "x.nc")
 
 

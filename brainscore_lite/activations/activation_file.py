@@ -91,13 +91,13 @@ class ActivationForm:
 
             def write(first: int, blocks: NDArray[np.float32]) -> None:
                 limit = float(np.finfo(dtype).max)
-                largest = float(np.nanmax(np.abs(blocks), initial=0.0))
+                largest = max(np.nanmax(blocks, initial=0.0), -np.nanmin(blocks, initial=0.0))
                 if largest > limit:
                     raise ContractError(
                         f"Activations reach {largest:g}, beyond the {limit:g} of {dtype}. Store "
                         "them as float32."
                     )
-                stored[:, first : first + blocks.shape[1]] = blocks.astype(dtype)
+                stored[:, first : first + blocks.shape[1]] = blocks.astype(dtype, copy=False)
 
             yield write
 
@@ -150,8 +150,9 @@ def load_activations(
         chosen = list(range(n_steps)) if steps is None else list(steps)
         _check_there("step", chosen, range(n_steps), source)
         names = list(dict.fromkeys(neuroids["layer"]))
-        _check_there("layer", layers or names, names, source)
-        kept = np.flatnonzero(np.isin(neuroids["layer"], list(layers or names)))
+        wanted = names if layers is None else list(layers)
+        _check_there("layer", wanted, names, source)
+        kept = np.flatnonzero(np.isin(neuroids["layer"], wanted))
         first, last = int(kept[0]), int(kept[-1]) + 1
         values = np.stack(
             [stored[step, :, first:last][:, kept - first] for step in chosen], axis=2

@@ -173,7 +173,8 @@ def record_to_file(
     file : path
         netCDF-4 (HDF5), written beside and renamed.
     dtype : {"float32", "float16"}
-        On disk. Half precision has 11 bits and ends at 65 504; larger activations are refused.
+        On disk. Half precision has 11 bits, fewer below 6e-5, and ends at 65 504; larger
+        activations are refused.
     layers, batch_size, pooling, projection, units, progress
         As in `record`.
 

@@ -148,7 +148,7 @@ def recurrent(architecture: Any, *, why: str, instead: str) -> str:
         What would work, a sentence.
     """
     if isinstance(architecture, ConvNet):
-        delayed = architecture.lateral or bool(architecture.feedback)
+        delayed = architecture.lateral or bool(architecture.feedback_edges)
     elif isinstance(architecture, Network):
         delayed = any(each.delay for each in architecture.connections.values())
     else:

@@ -213,6 +213,10 @@ class AreaModule(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]()
         self.post_norm = _norm_of_steps(settings.post_norm, norms, size=size, n_steps=n_steps)
 
+    def extra_repr(self) -> str:
+        """Say how inputs are joined, where they are not summed."""
+        return "" if self.combine == "add" else f"combine={self.combine}"
+
     def at(self, step: int) -> "AreaModule":
         """Return the area with the norms of a step, counted from the first at which it is active.
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 
@@ -57,8 +57,8 @@ class ConvNet:
         Whether each area is connected with itself. Of an area of several convolutions the last is.
     feedback : bool or tuple of (source, target)
         Connections from above: none, between neighbours, or those named, as in (("IT", "V1"),).
-        The kernel is as large as the bottom-up kernel of the target; the maps of the source are
-        convolved and then enlarged to those of the target.
+        The kernel is as large as the bottom-up kernel of the target, which must be odd; the maps of
+        the source are convolved and then enlarged to those of the target.
     skip : tuple of (source, target)
         Bottom-up connections that leave out the areas between, as in (("V1", "V4"),), with the
         kernel of the target.
@@ -73,6 +73,7 @@ class ConvNet:
         Logits of each step, or their running sum.
     tau : float
         Time constant of an area in steps, from a state of 0: h_t = h_{t-1} + (new - h_{t-1}) / tau.
+        In an area of several convolutions each has it; the readout has none.
     readout_pool : Pool, optional
         Applied to the last area's maps before they are flattened for the readout.
     preprocessing : Preprocessing, optional
@@ -311,11 +312,25 @@ class ConvNet:
                 f"Area '{even[0]}' of network '{self.name}' has an even lateral kernel, which has "
                 "no middle. Set lateral_kernel to an odd number."
             )
+        fed = {target for _, target in self.feedback_edges}
+        for area in self.areas:
+            if isinstance(area, Area) and area.name in fed and area.kernel % 2 == 0:
+                raise ContractError(
+                    f"Area '{area.name}' of network '{self.name}' has kernel={area.kernel}, and "
+                    "feedback to it a kernel as large, which has no middle. Set kernel to an odd "
+                    "number, or leave the feedback out."
+                )
 
     def _check_edges(
         self, edges: tuple[tuple[str, str], ...], setting: str, rule: str, *, nearest: int
     ) -> None:
         """Refuse edges between unknown areas, repeated ones, and those that lead elsewhere."""
+        given: Iterable[Any] = edges
+        if any(isinstance(edge, str) or len(edge) != 2 for edge in given):
+            raise ContractError(
+                f"Network '{self.name}' has {setting}={edges!r}; its edges are pairs of areas, "
+                "source and target. Write them as in (('IT', 'V1'),)."
+            )
         place = {area.name: index for index, area in enumerate(self.areas)}
         for source, target in edges:
             known = source in place and target in place

@@ -28,8 +28,13 @@ def bottom_up_connection(
     Raises
     ------
     ContractError
-        If the input is smaller than the kernel or the pooling.
+        If the input is smaller than the kernel or the pooling, or a pooled one has no maps.
     """
+    if target.pool_in is not None and len(shape) == 1:
+        raise ContractError(
+            f"Area '{target.name}' of network '{name}' pools the maps of '{source}', which has "
+            "none. Leave the pooling out."
+        )
     pool_out: Pool | None = None
     if isinstance(target, Area):
         op: Operation = _window_operation(target, shape, name=name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from brainscore_lite.networks.model import device_of
 from brainscore_lite.networks.network import Network
 from brainscore_lite.schema import ContractError
 
@@ -31,8 +32,10 @@ def lesioned_copy(
         Factor by connection; ``dict.fromkeys(network.feedback, 0.0)`` for all feedback.
     images : Tensor, shape (n_images, channels, image_size, image_size), optional
         Training images, as the network's preprocessing makes them. Running means and variances
-        become the averages over batches of them.
+        become the averages over batches of them, all steps of a shared norm taken together.
     batch_size : int
+        Images of a batch. Those left over after the last whole batch are not used, unless there
+        are fewer than one batch.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def lesioned_copy(
     with torch.no_grad():
         for batch in images.split(batch_size):
             if len(batch) == batch_size or len(images) < batch_size:
-                for _ in lesioned.run(batch):
+                for _ in lesioned.run(batch.to(device_of(network))):
                     pass
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum

@@ -126,8 +126,9 @@ def _deepened(network: ConvNet, extra: Sequence[int]) -> ConvNet:
         if isinstance(area, Area):
             areas.append(replace(area, depth=area.depth + n))
         else:
-            below = [replace(area, name=f"{area.name}_{i + 1}") for i in range(n)]
-            areas += [*below, replace(area, pool_in=None if n else area.pool_in)]
+            inner = replace(area, pool_in=None)
+            stack = [replace(inner, name=f"{area.name}_{i + 1}") for i in range(n)] + [inner]
+            areas += [replace(stack[0], pool_in=area.pool_in), *stack[1:]]
     return replace(network, areas=tuple(areas))
 
 

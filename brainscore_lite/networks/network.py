@@ -1,7 +1,7 @@
 """A network of areas and named connections, run step by step."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -15,9 +15,9 @@ from brainscore_lite.networks.model import (
     READOUT,
     Step,
     check_layers,
-    device_of,
     evaluation_mode,
 )
+from brainscore_lite.networks.recomputing import once_and_again
 from brainscore_lite.networks.wiring import check_steps, check_wiring, first_steps
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
@@ -68,7 +68,8 @@ class Network(nn.Module):
     ----------
     recomputes : bool
         Whether to keep only the states between steps for the backward pass, and compute the rest
-        of each step again there: less memory, more time, the same numbers. False at first.
+        of each step again there: less memory, more time, the same numbers. False at first. Runs
+        with `carry` or `answer`, which may draw or note something, keep everything.
 
     Raises
     ------
@@ -153,11 +154,13 @@ class Network(nn.Module):
 
     def area_at(self, node: "Node") -> AreaModule:
         """Return an area as it is at a step: with the norms of that step, where it has such."""
-        area = cast(AreaModule, self.areas[node.area])
-        return area.at(node.step - self._first_steps[node.area])
+        area = self.areas[node.area]
+        if isinstance(area, AreaModule):
+            return area.at(node.step - self._first_steps[node.area])
+        return cast(AreaModule, area)  # another module has taken its place
 
     def gain(self, connection: str) -> float:
-        """Return the factor on a connection by its name: 1, except within `lesioned`."""
+        """Return the factor on a connection by its name: 1, unless it is lesioned."""
         return self._gains.get(connection, 1.0)
 
     def graph(self, n_steps: int | None = None) -> dict[Node, tuple[Edge, ...]]:
@@ -187,7 +190,7 @@ class Network(nn.Module):
 
     @contextmanager
     def lesioned(self, gains: Mapping[str, float]) -> Iterator[None]:
-        """Scale named connections while the context lasts.
+        """Scale named connections while the context lasts, for the steps that are taken in it.
 
         Parameters
         ----------
@@ -209,6 +212,8 @@ class Network(nn.Module):
     def lesion(self, gains: Mapping[str, float]) -> None:
         """Scale named connections from now on; `lesioned` does so for a while.
 
+        Factors are no weights: no file of weights holds them.
+
         Parameters
         ----------
         gains : mapping of str to float
@@ -225,7 +230,14 @@ class Network(nn.Module):
                 f"Network '{self.name}' has no connection '{unknown[0]}'. Its connections are: "
                 f"{', '.join(self.connections)}."
             )
-        self._gains = {**self._gains, **gains}
+        joined = {**self._gains, **gains}
+        self._gains = {name: joined[name] for name in sorted(joined) if joined[name] != 1.0}
+
+    def extra_repr(self) -> str:
+        """Say what the areas and connections alone do not, where it is not usual."""
+        tau = f"tau={self.tau}" if self.tau != 1.0 else ""
+        gains = f"gains={self._gains}" if self._gains else ""
+        return ", ".join(filter(None, (tau, "cumulative" * self.cumulative, gains)))
 
     def entering(self, images: Tensor) -> Tensor:
         """Check the shape of images and lay them out for the network.
@@ -260,6 +272,7 @@ class Network(nn.Module):
             The areas that a signal has reached, and "image".
         """
         image = self.entering(images)
+        recomputes = self.recomputes and carry is None and answer is None
         still = {} if carry else self._still_drives(image)
         advance = partial(
             self._advance,
@@ -268,17 +281,18 @@ class Network(nn.Module):
         )
         before: dict[str, Tensor] = {}
         for step in range(self.n_steps):
-            if self.recomputes and torch.is_grad_enabled():
+            if recomputes and torch.is_grad_enabled():
                 now = checkpoint(
                     advance,
                     image,
                     before,
                     step,
+                    self._gains,
                     use_reentrant=False,
-                    context_fn=lambda: (nullcontext(), _statistics_put_back(self)),
+                    context_fn=partial(once_and_again, self),
                 )
             else:
-                now = advance(image, before, step)
+                now = advance(image, before, step, self._gains)
             yield now
             before = now
 
@@ -287,6 +301,7 @@ class Network(nn.Module):
         image: Tensor,
         before: Mapping[str, Tensor],
         step: int,
+        gains: Mapping[str, float],
         *,
         carry: Carry,
         answer: Answer,
@@ -297,7 +312,7 @@ class Network(nn.Module):
             for connection in incoming:
                 sources = before if connection.delay else now
                 if connection.source in sources:
-                    gain = self.gain(connection.name)
+                    gain = gains.get(connection.name, 1.0)
                     arriving.append(carry(connection, sources[connection.source], gain))
             if arriving:
                 new = answer(self.area_at(Node(area, step)), arriving)
@@ -333,15 +348,28 @@ class Network(nn.Module):
         Returns
         -------
         Tensor, shape (batch, n_classes)
+
+        Raises
+        ------
+        ContractError
+            If no signal reaches the readout within `n_steps`, or the images have another shape.
         """
         for activations in self.run(images):
             last = activations
+        if READOUT not in last:
+            raise ContractError(
+                f"Network '{self.name}' runs n_steps={self.n_steps}, within which no signal "
+                "reaches the readout. Give it more steps."
+            )
         return last[READOUT]
 
     def respond(self, images: Tensor, layers: Sequence[str] | None = None) -> Iterator[Step]:
-        """Yield the activations of the named layers, in evaluation mode (see `Model`)."""
+        """Yield the activations of the named layers, in evaluation mode (see `Model`).
+
+        Images take the device and the floating-point type of the weights.
+        """
         chosen = check_layers(layers, self.layer_names, model=self.name)
-        steps = self.run(images.to(device_of(self)))
+        steps = self.run(images.to(next(self.parameters())))
         for index in range(self.n_steps):
             with evaluation_mode(self):  # not across the yield: the caller may stop or train there
                 activations = next(steps)
@@ -369,14 +397,3 @@ def _carried(
 
 def _answered(area: AreaModule, arriving: Sequence[Tensor]) -> Tensor:
     return area(arriving)
-
-
-@contextmanager
-def _statistics_put_back(module: nn.Module) -> Iterator[None]:
-    """Put the running statistics of norms back to what they were when the context began."""
-    found = {buffer: buffer.clone() for buffer in module.buffers()}
-    try:
-        yield
-    finally:
-        for buffer, before in found.items():
-            buffer.copy_(before)

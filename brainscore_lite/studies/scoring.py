@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from brainscore_lite.activations import RandomProjection, record
@@ -48,10 +49,13 @@ class Recording:
     ) -> xr.DataArray:
         """Record the layers of a model, all in one pass; dims (stimulus, neuroid).
 
+        Where no layers are named, those that no signal has reached at the step are left out.
+
         Raises
         ------
         ContractError
-            If the model answers in several steps and none is named, or it has no such step.
+            If the model answers in several steps and none is named, or it has no such step, or no
+            signal has reached a named layer at it.
         """
         n_steps = getattr(model, "n_steps", 1)  # what is no model is refused by `record`
         if (n_steps > 1 and self.step is None) or not -n_steps <= (self.step or 0) < n_steps:
@@ -68,7 +72,19 @@ class Recording:
             projection=None if len(stimuli) <= self.whole_up_to else self.projection,
             progress=progress,
         )
-        return recorded if n_steps == 1 else recorded.isel(step=self.step, drop=True)
+        return recorded if n_steps == 1 else self._at_step(recorded, named=layers is not None)
+
+    def _at_step(self, recorded: xr.DataArray, *, named: bool) -> xr.DataArray:
+        now = recorded.isel(step=self.step, drop=True)
+        absent = np.isnan(now.values[0])  # of a layer, all units or none
+        if absent.all() or (named and absent.any()):
+            layer = now["layer"].values[absent][0]
+            first = int(np.argmin(np.isnan(recorded.values[0][absent][0])))
+            raise ContractError(
+                f"no signal has reached layer '{layer}' of '{recorded.name}' at step {self.step}; "
+                f"the first to reach it comes at step {first}. Name that step or a later one."
+            )
+        return now[:, ~absent] if absent.any() else now
 
 
 def score_model(

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from brainscore_lite.learning_rules import LEARNING_RULES, Backprop, DirectFeedbackAlignment
+from brainscore_lite.learning_rules import (
+    LEARNING_RULES,
+    Backprop,
+    BackpropThroughTime,
+    DirectFeedbackAlignment,
+)
 from brainscore_lite.learning_rules.learning_rule import Batch, UnsupportedNetworkError
 from brainscore_lite.learning_rules.linear_readout import READOUT_PHASE
 from brainscore_lite.networks.areas import PER_STEP, Area, Dense
@@ -83,6 +88,14 @@ def test_rule_trains_a_wiring_or_says_what_would_work(name: str, wiring: str) ->
     assert all(grad.isfinite().all() for grad in found.values())
 
 
+def test_feedback_among_one_area_alone_leaves_a_chain() -> None:
+    alone = replace(B, areas=B.areas[:1], feedback=True)
+    rule = LEARNING_RULES["target_propagation"]
+    assert built(alone).feedback == ()
+    assert rule.supports(alone).ok
+    assert rule.supports(built(alone)).ok
+
+
 @every_wiring
 @pytest.mark.parametrize("name", EXACT)
 def test_errors_through_the_forward_weights_are_those_of_backprop_through_time(
@@ -100,6 +113,52 @@ def test_errors_through_the_forward_weights_are_those_of_backprop_through_time(
     assert set(found) == set(expected)
     for parameter, gradient in expected.items():
         torch.testing.assert_close(found[parameter], gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        LEARNING_RULES["node_perturbation"],
+        LEARNING_RULES["reward_modulated_hebb"],
+        LEARNING_RULES["burstprop"],
+        LEARNING_RULES["predictive_coding"],
+        BackpropThroughTime(horizon=2),
+        BackpropThroughTime(supervised="all"),
+    ],
+)
+def test_steps_computed_again_change_no_update(rule: Any) -> None:
+    network = built(BLT)
+    expected = update(rule, network)
+    again = built(BLT)
+    again.recomputes = True
+    found = update(rule, again)
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+@pytest.mark.parametrize(("tau", "readout"), [(2.0, "step"), (1.0, "cumulative")])
+def test_horizon_ends_in_leaky_areas_and_in_readouts_that_add_up(
+    horizon: int, tau: float, readout: Any
+) -> None:
+    areas = (Dense("PFC", 4, activation="tanh"),)
+    settings = replace(BLT, areas=areas, feedback=False, tau=tau, readout=readout, n_steps=4)
+    network, sample = built(settings), batch()
+    found = update(BackpropThroughTime(horizon=horizon), network)
+
+    expected = dict(built(settings).named_parameters())
+    weight = {name: expected[f"connections.{name}.op.weight"] for name in network.connections}
+    state, total = torch.zeros(6, 4).double(), torch.zeros(6, 3).double()
+    for step in range(4):
+        if step == 4 - horizon:
+            state, total = state.detach(), total.detach()
+        drive = sample.images.flatten(1) @ weight["image->PFC"].T + state @ weight["PFC->PFC"].T
+        state = state + ((drive + expected["areas.PFC.bias"]).tanh() - state) / tau
+        read = state @ weight["PFC->readout"].T + expected["areas.readout.bias"]
+        total = total + read if readout == "cumulative" else read
+    functional.cross_entropy(total, sample.labels).backward()
+    for name, parameter in expected.items():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("wiring", ["blt", "biological"])

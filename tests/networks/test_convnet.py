@@ -116,6 +116,14 @@ def test_an_input_that_is_too_small_is_named(areas: tuple) -> None:
         settings.build(torch_generator(0))
 
 
+def test_pooling_of_what_has_no_maps_is_refused() -> None:
+    settings = dataclasses.replace(
+        TINY, areas=(Dense("PFC", 4), Dense("M", 4, pool_in=Pool("average", None)))
+    )
+    with pytest.raises(ContractError, match=r"'M' of .* pools the maps of 'PFC', which has none"):
+        settings.build(torch_generator(0))
+
+
 def test_initial_gain_scales_the_weights_that_are_drawn() -> None:
     settings = ConvNet(areas=(Area("V1", 4), Dense("IT", 6)), n_classes=2, image_size=8)
     whole = settings.build(torch.Generator().manual_seed(0))

@@ -60,6 +60,14 @@ def test_norms_without_statistics_need_no_images() -> None:
     assert torch.equal(plain(images(4)), seen(images(4)))
 
 
+def test_images_after_the_last_whole_batch_are_not_used() -> None:
+    network, seen = built(), images(50)
+    gains = {"V1->V1": 0.3}
+    found = lesioned_copy(network, gains, images=seen, batch_size=20).state_dict()
+    expected = lesioned_copy(network, gains, images=seen[:40], batch_size=20).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 def test_unknown_connections_and_too_few_images_are_refused() -> None:
     with pytest.raises(ContractError, match="no connection 'V4->V1'"):
         lesioned_copy(built(), {"V4->V1": 0.0})

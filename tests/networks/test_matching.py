@@ -89,6 +89,15 @@ def test_depth_control_of_dense_areas_adds_areas() -> None:
     assert [area.name for area in found.areas] == ["PFC_1", "PFC", "motor_1", "motor"]
 
 
+def test_the_first_of_added_dense_areas_alone_pools() -> None:
+    areas = (Area("V1", 4), Dense("PFC", 10, pool_in=Pool()), Dense("motor", 40))
+    recurrent = replace(DENSE, areas=areas, lateral=True, feedback=True, n_steps=3)
+    found = recurrent.matched("depth").areas
+    pooled = [area.name for area in found if area.pool_in is not None]
+    assert pooled == ["PFC_1"]
+    assert len([area for area in found if area.name.startswith("PFC")]) > 2
+
+
 def test_dense_areas_have_no_kernels_to_enlarge() -> None:
     with pytest.raises(ContractError, match="no convolutional area whose kernel could grow"):
         replace(DENSE, lateral=True, n_steps=3).matched("kernel")

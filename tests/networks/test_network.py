@@ -62,6 +62,12 @@ def test_respond_gives_the_readout_of_forward() -> None:
     torch.testing.assert_close(step.activations["readout"], network(images()))
 
 
+def test_networks_in_double_precision_respond_to_images_in_single() -> None:
+    network, seen = SETTINGS.build(torch_generator(0)).double().eval(), images()
+    (step,) = network.respond(seen)
+    assert torch.equal(step.activations["readout"], network(seen.double()))
+
+
 def test_respond_evaluates_and_restores_training_mode() -> None:
     network = SETTINGS.build(torch_generator(0)).train()
     before = network.areas["V1"].norm.running_mean.clone()
@@ -160,6 +166,15 @@ def test_lesions_end_with_their_context_and_nest() -> None:
     with network.lesioned({"IT->readout": 0.5}), network.lesioned({"V1->IT": 1.0}):
         torch.testing.assert_close(network(images()), intact / 2)
     assert torch.equal(network(images()), intact)
+
+
+def test_a_connection_that_is_mended_leaves_no_trace() -> None:
+    network, mended = joined(ENGINEERING), joined(ENGINEERING)
+    mended.lesion({"V1->V1": 0.0, "IT->V1": 0.5})
+    assert "gains={'IT->V1': 0.5, 'V1->V1': 0.0}" in repr(mended)
+    mended.lesion({"V1->V1": 1.0, "IT->V1": 1.0})
+    assert repr(mended) == repr(network)
+    assert torch.equal(mended(images()), network(images()))
 
 
 def test_gain_of_a_connection_is_1_but_where_it_is_lesioned() -> None:

@@ -80,7 +80,7 @@ def test_equal_generators_give_equal_bottom_up_weights() -> None:
 def test_dense_areas_take_lateral_and_feedback_connections() -> None:
     areas = (Area("V1", 3), Dense("PFC", 6), Dense("motor", 4))
     edges = (("PFC", "V1"), ("motor", "PFC"))
-    network = built(replace(BLT, areas=areas, feedback=edges))
+    network = built(replace(BLT, areas=areas, feedback=edges, readout_pool=None))
     shapes = {name: tuple(c.op.weight.shape) for name, c in network.connections.items()}
     assert shapes["PFC->PFC"] == (6, 6)
     assert shapes["PFC->V1"] == (3, 6)
@@ -188,6 +188,18 @@ def test_leaky_areas_move_towards_what_they_are_driven_to() -> None:
         torch.testing.assert_close(found[index], share * driven, rtol=1e-12, atol=1e-12)
 
 
+def test_leaky_areas_start_from_0_when_a_signal_first_reaches_them() -> None:
+    areas = (Area("V1", 3), Area("IT", 4))
+    leaky = replace(BLT, areas=areas, tau=4.0, unroll="biological", n_steps=3)
+    network = built(leaky)
+    arriving, areas_of = network.connections, network.areas
+    first, second, third = steps_of(network, images())
+    fresh = areas_of["IT"]([arriving["V1->IT"](first["V1"])])
+    torch.testing.assert_close(second["IT"], fresh / 4)
+    beside = [arriving["V1->IT"](second["V1"]), arriving["IT->IT"](second["IT"])]
+    torch.testing.assert_close(third["IT"], 0.75 * second["IT"] + areas_of["IT"](beside) / 4)
+
+
 def test_cumulative_readout_is_the_running_sum() -> None:
     settings = replace(BLT, unroll="biological")
     steps = steps_of(built(settings), images())
@@ -246,6 +258,23 @@ def test_recomputed_steps_give_the_same_gradients_and_statistics(norm: str) -> N
     assert all(torch.equal(value, again.state_dict()[n]) for n, value in kept.state_dict().items())
     for found, expected in zip(again.parameters(), kept.parameters(), strict=True):
         assert torch.equal(found.grad, expected.grad)
+
+
+def test_recomputed_steps_are_lesioned_and_evaluated_as_they_were_the_first_time() -> None:
+    settings, labels = normed(BLT, "batch"), torch.tensor([0, 2, 1, 1])
+    gradients = []
+    for recomputes in (False, True):
+        network = built(settings).train()
+        network.recomputes = recomputes
+        with network.lesioned({"IT->V4": 0.0, "V1->V1": 0.5}):
+            *_, last = network.respond(images(4))
+        with network.lesioned({"V2->V1": 0.0}):
+            functional.cross_entropy(last.activations["readout"], labels).backward()
+        gradients.append([p.grad for p in network.parameters()])
+        assert network.training
+        assert network.gain("IT->V4") == 1.0
+    for found, expected in zip(*gradients, strict=True):
+        assert torch.equal(found, expected)
 
 
 # What learns
@@ -309,6 +338,8 @@ def test_one_image_responds_alone_as_in_a_batch() -> None:
         ({"lateral": True}, "n_steps=1: their signals arrive from the second step on"),
         ({"feedback": (("V1", "IT"),), "n_steps": 2}, "feedback from 'V1' to 'IT'; it leads, once"),
         ({"feedback": (("TE", "V1"),), "n_steps": 2}, "The areas are, from below: V1, V2, V4, IT"),
+        ({"feedback": ("IT", "V1"), "n_steps": 2}, r"feedback=\('IT', 'V1'\); its edges are pairs"),
+        ({"feedback": "IT->V1", "n_steps": 2}, "feedback='IT->V1'; its edges are pairs of areas"),
         ({"skip": (("V1", "V2"),)}, "to one at least two above it"),
         ({"skip": (("V1", "IT"),) * 2}, "it leads, once, from"),
         ({"skip": (("V1", "IT"),), "combine": "gain"}, "skip connections and combine='gain'"),
@@ -324,6 +355,20 @@ def test_contradictions_are_refused(changes: dict[str, Any], sentence: str) -> N
 def test_too_few_steps_to_reach_the_readout_are_refused() -> None:
     with pytest.raises(ContractError, match="needs 4 until a signal reaches the readout"):
         built(replace(BLT, unroll="biological", n_steps=3))
+
+
+def test_even_feedback_kernels_are_refused() -> None:
+    areas = (Area("V1", 2, kernel=4), Area("IT", 2, kernel=2))
+    feedforward = replace(B, areas=areas)
+    with pytest.raises(ContractError, match="'V1' of network 'tiny' has kernel=4, and feedback to"):
+        replace(feedforward, feedback=True, n_steps=2)
+
+
+def test_too_few_steps_of_a_built_network_are_refused() -> None:
+    network = built(replace(BLT, unroll="biological"))
+    network.n_steps = 3
+    with pytest.raises(ContractError, match="n_steps=3, within which no signal reaches"):
+        network(images())
 
 
 def test_too_short_a_time_constant_is_refused() -> None:

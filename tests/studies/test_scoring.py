@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from brainscore_lite.benchmarks import benchmark
-from brainscore_lite.networks import ElmanNetwork
+from brainscore_lite.networks import Area, ConvNet, ElmanNetwork
 from brainscore_lite.schema import ContractError
 from brainscore_lite.stimuli import Preprocessing
 from brainscore_lite.studies import Recording, load_model, score_model
@@ -68,6 +68,22 @@ def test_a_step_of_a_model_over_time_is_scored():
         score_model(model, target, layer="hidden")
     with pytest.raises(ContractError, match="answers in 1 steps and step is 3"):
         score_model("pixels", target, recording=Recording(step=3))
+
+
+def test_layers_that_no_signal_has_reached_are_no_candidates():
+    settings = ConvNet(
+        areas=(Area("V1", 2), Area("IT", 2)), n_classes=2, image_size=8, n_steps=3,
+        unroll="biological", name="slow",
+    )  # fmt: skip
+    model = settings.build(torch.Generator().manual_seed(0))
+    target = benchmark("simulated_v4_it.V4.rsa", n_draws=0)
+    [chosen] = score_model(model, target, recording=Recording(step=0))
+    [named] = score_model(model, target, layer="V1", recording=Recording(step=0))
+    assert chosen.raw == pytest.approx(named.raw, abs=0.1)
+    assert "V1" in chosen.provenance["layer"]
+    refused = "no signal has reached layer 'IT' of 'slow' at step 0; the first .* comes at step 1"
+    with pytest.raises(ContractError, match=refused):
+        score_model(model, target, layer="IT", recording=Recording(step=0))
 
 
 def test_an_unknown_layer_is_refused():

@@ -201,6 +201,46 @@ def test_refuses_a_module_described_otherwise(
         TrainedModel.load(tmp_path, epoch=0, network=network)
 
 
+@pytest.mark.parametrize("changes", [{"tau": 2.0}, {"readout": "cumulative"}, {"combine": "gain"}])
+def test_refuses_a_module_of_other_dynamics(
+    tiny: ConvNet, images: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    blt = dataclasses.replace(tiny, lateral=True, feedback=True, n_steps=2)
+    first = torch.Generator().manual_seed(0)
+    fit(blt.build(first), "backprop", images=images, config=CONFIG, folder=tmp_path)
+    other = dataclasses.replace(blt, **changes).build(torch.Generator().manual_seed(0))
+    with pytest.raises(ContractError, match=r"the network given is not the one that .* module\.re"):
+        TrainedModel.load(tmp_path, network=other)
+
+
+def test_refuses_a_lesioned_module_where_an_intact_one_was_trained(
+    tiny: ConvNet, images: Any, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(tiny, lateral=True, n_steps=2).build(torch.Generator())
+    fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path)
+    network.lesion(dict.fromkeys(network.lateral, 0.0))
+    with pytest.raises(ContractError, match=r"gains=\{'IT->IT': 0\.0, 'V1->V1': 0\.0\}"):
+        TrainedModel.load(tmp_path, network=network)
+
+
+def test_a_recurrent_run_with_norms_of_steps_resumes_to_the_same_bytes(
+    tiny: ConvNet, images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    areas = tuple(dataclasses.replace(area, norm="batch_per_step") for area in tiny.areas)
+    names = [area.name for area in areas]
+    blt = dataclasses.replace(
+        tiny, areas=areas, lateral=True, feedback=((names[-1], names[0]),), n_steps=3, tau=1.5
+    )
+    whole = fit(blt, "bptt", images=images, config=CONFIG, folder=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(blt, "bptt", images=images, config=CONFIG, folder=tmp_path / "cut")
+    assert same(fit(blt, "bptt", images=images, config=CONFIG, folder=tmp_path / "cut"), whole)
+    assert same(TrainedModel.load(tmp_path / "whole"), whole)
+    assert set(whole.card.weight_change) == {*names, "readout"}
+
+
 def test_refuses_a_module_of_other_weights(tiny: ConvNet, images: Any, tmp_path: Path) -> None:
     network = tiny.build(torch.Generator().manual_seed(0))
     model = fit(network, "backprop", images=images, config=CONFIG, folder=tmp_path)

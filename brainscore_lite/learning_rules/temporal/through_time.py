@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -36,16 +37,17 @@ class BackpropThroughTime:
     delta_t = phi'(a_t) * (W^T delta_{t+1}),  dW = sum_t delta_t h_{t-1}^T
 
     The error is that of the readout at the last step, or the mean over all steps that have a
-    readout. With a horizon of K steps, what arrived before the last K steps counts as given: the
-    sum runs over those K steps only.
+    readout. With a horizon of K steps, all that was computed before the last K steps counts as
+    given, in a cumulative readout and in areas with a time constant too: the sum runs over those K
+    steps only.
 
     Parameters
     ----------
     horizon : int, optional
         Steps through which errors travel; all by default. With 1, no error travels in time.
     supervised : {"last", "all"}
-        Cross-entropy of the last step, or its mean over all steps that have a readout (as in Spoerer et al. 2017), which
-        asks a recurrent network for an answer at every step.
+        Cross-entropy of the last step, or its mean over all steps that have a readout (as in
+        Spoerer et al. 2017), which asks a recurrent network for an answer at every step.
 
     Raises
     ------
@@ -138,7 +140,7 @@ class _ThroughTimeEstimator(Estimator):
     def _scores(self, images: Tensor, *, given: int) -> list[Tensor]:
         """Return the readout at the steps that count, each of shape (batch, n_classes).
 
-        What arrived before the step `given` is cut from the graph.
+        What was computed before the step `given` is cut from the graph.
         """
         scores = []
         if isinstance(self.network, ElmanNetwork):
@@ -148,21 +150,22 @@ class _ThroughTimeEstimator(Estimator):
                 if self._counts(now):
                     scores.append(self.network.readout(hidden))
             return scores
-        network, now = cast(Network, self.network), 0
-
-        def carry(connection: Connection, activations: Tensor, gain: float) -> Tensor:
-            old = connection.delay > 0 and now <= given
-            return connection(activations.detach() if old else activations, gain=gain)
-
-        run = network.run(images, carry=carry if given else None)
+        network = cast(Network, self.network)
+        run = network.run(images, carry=_carry_anew if given else None)
         for now in range(network.n_steps):
-            activations = next(run)
+            with torch.no_grad() if now < given else nullcontext():
+                activations = next(run)
             if self._counts(now) and READOUT in activations:
                 scores.append(activations[READOUT])
         return scores
 
     def _counts(self, step: int) -> bool:
         return self.rule.supervised == "all" or step == self.model.n_steps - 1
+
+
+def _carry_anew(connection: Connection, activations: Tensor, gain: float) -> Tensor:
+    """Carry from the image at every step, so that a later step has a graph of its own."""
+    return connection(activations, gain=gain)
 
 
 def _mean_loss(scores: Sequence[Tensor], labels: Tensor) -> Tensor:
