@@ -90,6 +90,16 @@ NETWORK_OF: dict[str, ConvNet | Callable[[torch.Generator], nn.Module]] = {
     "restricted_boltzmann_machine_persistent": MACHINE,
 }
 
+#: Over several steps, which tell the settings of a rule in time apart.
+UNROLLED = ConvNet(
+    areas=(Area("V1", 4, activation="tanh"), Dense("IT", 8, activation="tanh")),
+    n_classes=2,
+    image_size=8,
+    lateral=True,
+    n_steps=3,
+    name="unrolled",
+)
+
 #: Steps in each phase and learning rate with which a rule learns the toy, if not 60 and 0.1.
 TOY_TRAINING: dict[str, tuple[int, float]] = {
     "random_features": (300, 0.3),
@@ -559,6 +569,8 @@ def test_other_settings_are_backprop_only_where_they_are_said_to_be(
     rule: LearningRule, network: nn.Module, toy: Batch
 ) -> None:
     """Every choice of every setting, one at a time, and a single step of inference."""
+    if rule.name == "bptt":
+        network = UNROLLED.build(torch.Generator().manual_seed(1)).double()
     hints = typing.get_type_hints(type(rule))
     settings = [f.name for f in dataclasses.fields(rule)]
     choices = {name: typing.get_args(hints[name]) for name in settings}

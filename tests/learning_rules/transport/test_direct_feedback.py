@@ -217,20 +217,6 @@ def test_binding_leaves_running_statistics_alone(rule: LearningRule) -> None:
 
 
 @each_rule
-def test_refuses_recurrent_networks(
-    rule: LearningRule, make_network: Callable[..., Network]
-) -> None:
-    with pytest.raises(
-        UnsupportedNetworkError,
-        match=rf"^{rule.name} cannot train this network: it is recurrent, and the rule broadcasts "
-        r"one error .* or 'feedback_alignment', which sends errors through time\.$",
-    ):
-        bound(rule, make_network("recurrent"))
-    settings = ConvNet(areas=(Dense("IT", 4),), n_classes=3, image_size=8, feedback=True)
-    assert rule.supports(settings).reason.startswith("it is recurrent")
-
-
-@each_rule
 def test_refuses_what_is_no_graph_of_areas(rule: LearningRule) -> None:
     with pytest.raises(UnsupportedNetworkError, match="a Linear is no graph of areas"):
         bound(rule, nn.Linear(3, 2))
