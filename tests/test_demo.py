@@ -21,6 +21,13 @@ def short(monkeypatch):
     return Demo(simulated=True, n_draws=20)
 
 
+@pytest.fixture
+def shortest(short, monkeypatch):
+    """The same with the cheaper metric alone, for what does not depend on the metric."""
+    monkeypatch.setattr(demo, "SIMULATED", ("simulated_v4_it.IT.rsa",))
+    return short
+
+
 def test_the_demo_writes_tables_and_figures(short, tmp_path, capsys):
     rows = run_demo(short, output=tmp_path)
     assert {row["model"] for row in rows} == {"pixels", "small_cnn_untrained"}
@@ -36,24 +43,24 @@ def test_the_demo_writes_tables_and_figures(short, tmp_path, capsys):
     pd.testing.assert_series_equal(table["raw"], results_table(rows)["raw"])
 
 
-def test_finished_models_are_kept_and_settings_decide(short, tmp_path, monkeypatch, capsys):
-    first = run_demo(short, output=tmp_path, progress=False)
+def test_finished_models_are_kept_and_settings_decide(shortest, tmp_path, monkeypatch, capsys):
+    first = run_demo(shortest, output=tmp_path, progress=False)
     capsys.readouterr()
-    again = run_demo(short, output=tmp_path)
+    again = run_demo(shortest, output=tmp_path)
     assert "pixels: scored before, kept" in capsys.readouterr().err
     assert json.dumps(first, sort_keys=True) == json.dumps(again, sort_keys=True)
-    run_demo(replace(short, n_draws=21), output=tmp_path)
+    run_demo(replace(shortest, n_draws=21), output=tmp_path)
     assert "scored before" not in capsys.readouterr().err
 
 
-def test_other_weights_are_scored_again(short, tmp_path, monkeypatch, capsys):
-    run_demo(short, output=tmp_path, progress=False)
-    run_demo(replace(short, seed=1), output=tmp_path)
+def test_other_weights_are_scored_again(shortest, tmp_path, monkeypatch, capsys):
+    run_demo(shortest, output=tmp_path, progress=False)
+    run_demo(replace(shortest, seed=1), output=tmp_path)
     assert "scored before" not in capsys.readouterr().err
     monkeypatch.setitem(
         MODELS, "pixels", replace(MODELS["pixels"], make=lambda seed: Pixels(image_size=8))
     )
-    run_demo(replace(short, seed=1), output=tmp_path)
+    run_demo(replace(shortest, seed=1), output=tmp_path)
     log = capsys.readouterr().err
     assert "scoring pixels" in log
     assert "small_cnn_untrained: scored before, kept" in log
