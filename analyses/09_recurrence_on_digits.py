@@ -161,15 +161,18 @@ def _against_blt(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def figure(steps: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Draw accuracy by network, by step, and reaction time by amount of debris."""
+    there = [scenes for scenes in SCENES if scenes in set(steps["scenes"])]
+    widths = (*(3,) * len(there), 2, 2)
+    size = (1.5 * sum(widths), 3.6)
     made, axes = plt.subplots(
-        1, 4, figsize=(14, 3.6), layout="constrained", width_ratios=(3, 3, 2, 2)
+        1, len(widths), figsize=size, layout="constrained", width_ratios=widths
     )
     costs = {wiring: wired_networks()[f"digits_{wiring}"].costs() for wiring in WIRINGS}
     names = [
-        f"{wiring.replace('_', ' ')}\n{each.parameters / 1e3:.1f} k\n{each.flops / 1e6:.1f} MFLOP"
+        f"{wiring.replace('_', chr(10))}\n{each.parameters / 1e3:.1f} k\n{each.flops / 1e6:.1f} M"
         for wiring, each in costs.items()
     ]
-    for axis, scenes in zip(axes, SCENES, strict=False):
+    for axis, scenes in zip(axes, there, strict=False):
         own = steps[steps["scenes"] == scenes]
         last = own[own["step"] == own.groupby("network")["step"].transform("max")]
         for place, wiring in enumerate(WIRINGS):
@@ -177,19 +180,23 @@ def figure(steps: pd.DataFrame, times: pd.DataFrame) -> Figure:
             axis.plot([place] * len(found), found, "o", color=COLOURS[wiring], alpha=0.5, ms=4)
             if len(found):
                 axis.hlines(found.mean(), place - 0.3, place + 0.3, color=COLOURS[wiring], lw=2)
-        axis.set_xticks(range(len(WIRINGS)), names, fontsize=6)
-        axis.set(title=f"digit {scenes}", ylabel="test accuracy (dots: seeds)")
+        axis.set_xticks(range(len(WIRINGS)), names, fontsize=7)
+        axis.set(
+            title=f"digit {scenes}",
+            xlabel="network, parameters, FLOPs per image",
+            ylabel="test accuracy (dots: seeds)",
+        )
     for wiring in ("bl", "bt", "blt"):
         own = steps[(steps["scenes"] == "debris") & (steps["network"] == wiring)]
         mean = own.groupby("step")["accuracy"].mean()
-        axes[2].plot(mean.index + 1, mean, "o-", color=COLOURS[wiring], label=wiring)
+        axes[-2].plot(mean.index + 1, mean, "o-", color=COLOURS[wiring], label=wiring)
         slow = times[times["network"] == wiring].groupby("n_fragments")["reaction_time"].mean()
-        axes[3].plot(slow.index, slow, "o-", color=COLOURS[wiring], label=wiring)
-    axes[2].set(title="debris, by step", xlabel="step", ylabel="test accuracy")
-    axes[3].set(
+        axes[-1].plot(slow.index, slow, "o-", color=COLOURS[wiring], label=wiring)
+    axes[-2].set(title="debris, by step", xlabel="step", ylabel="test accuracy")
+    axes[-1].set(
         title="time to be sure", xlabel="fragments of debris", ylabel=f"steps to H <= {SURE} nat"
     )
-    axes[3].legend(frameon=False)
+    axes[-1].legend(frameon=False)
     return made
 
 
